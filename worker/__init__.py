@@ -1,0 +1,1 @@
+"""The reservation worker: requests from RabbitMQ, decided in MongoDB, outcomes published."""

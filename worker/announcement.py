@@ -1,0 +1,106 @@
+"""What is published for an answer: pure functions from a delivery and its answer to messages.
+
+Events are built from the contract alone; of what a publisher sent, only the correlation id, the
+address for a reply and the trace context find their way into one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from contracts import OutcomeEvent, UnreadableRequest, topology
+from contracts.topology import DeadLetterError
+from worker.decision import Reused, Undecidable
+from worker.messages import Delivery, Message
+
+Answer = OutcomeEvent | Reused | Undecidable | UnreadableRequest
+"""What became of a delivery: an outcome that is in the ledger, or the reason why there is none."""
+
+EVENT_SOURCE: Final = "/reservation-worker"
+INVALID_SUBJECT: Final = "invalid"
+NO_HEADERS: Final[Mapping[str, str]] = {}
+
+DIRECT_REPLY_TO: Final = "amq.rabbitmq.reply-to"
+"""The pseudo-queue itself: RabbitMQ closes the channel on whoever publishes with it as reply_to
+without consuming from it, and replaces it with a longer name for whoever does."""
+
+DETAIL_CHARACTERS_MAX: Final = 1000
+"""So that no fault, however long its text, makes a header frame larger than AMQP allows."""
+
+
+def announcement(delivery: Delivery, answer: Answer) -> list[Message]:
+    """Everything that has to be confirmed before the delivery may be acknowledged."""
+    match answer:
+        case OutcomeEvent():
+            messages = _events(delivery, answer)
+            if answer.reason == "invalid_request":
+                detail = "; ".join(f"{e.field} {e.problem}" for e in answer.errors or ())
+                messages.append(dead_letter(delivery, "invalid_request", detail))
+            return messages
+        case Reused(detail):
+            return [dead_letter(delivery, "request_id_reused", detail)]
+        case Undecidable(detail):
+            return [dead_letter(delivery, "undeliverable", detail)]
+        case UnreadableRequest(detail):
+            return [dead_letter(delivery, "unreadable_request", detail)]
+
+
+def dead_letter(delivery: Delivery, error: DeadLetterError, detail: str) -> Message:
+    """The request as it arrived, with what is wrong about it in two headers.
+
+    Its expiry, priority, user and further headers stay behind: the first would make the letter
+    vanish, and an echoed user id or CC header makes the broker refuse or multiply it.
+    """
+    reply_to = delivery.reply_to if delivery.reply_to != DIRECT_REPLY_TO else None
+    return Message(
+        exchange=topology.DEAD_LETTERS,
+        routing_key=delivery.routing_key,
+        body=delivery.body,
+        headers={
+            **(delivery.trace_context or NO_HEADERS),
+            topology.DEAD_LETTER_ERROR: error,
+            topology.DEAD_LETTER_DETAIL: detail[:DETAIL_CHARACTERS_MAX],
+        },
+        mandatory=True,
+        content_type=delivery.content_type,
+        content_encoding=delivery.content_encoding,
+        correlation_id=delivery.correlation_id,
+        reply_to=reply_to,
+    )
+
+
+def _events(delivery: Delivery, outcome: OutcomeEvent) -> list[Message]:
+    """The event for every subscriber, and a copy for the one who asked for a reply."""
+    event_id = f"{outcome.request_id}:{outcome.outcome}"
+    event_type = f"reservation.{outcome.outcome}.v1"
+    body = outcome.to_json()
+    headers = {
+        **(delivery.trace_context or NO_HEADERS),
+        "ce-specversion": "1.0",
+        "ce-id": event_id,
+        "ce-source": EVENT_SOURCE,
+        "ce-type": event_type,
+        "ce-subject": outcome.movie_id or INVALID_SUBJECT,
+        "ce-time": outcome.decided_at_text,
+    }
+    routing_key = topology.event_routing_key(outcome.outcome, outcome.movie_id)
+    addresses = [(topology.EVENTS, routing_key, True)]
+    if delivery.reply_to and delivery.reply_to != DIRECT_REPLY_TO:
+        # Not mandatory: whoever asked may be gone by now, and that must not hold up the rest.
+        addresses.append(("", delivery.reply_to, False))
+    return [
+        Message(
+            exchange=exchange,
+            routing_key=key,
+            body=body,
+            headers=headers,
+            mandatory=mandatory,
+            content_type="application/json",
+            correlation_id=delivery.correlation_id or outcome.request_id,
+            message_id=event_id,
+            type=event_type,
+            timestamp=outcome.decided_at,
+        )
+        for exchange, key, mandatory in addresses
+    ]

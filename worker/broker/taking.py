@@ -1,0 +1,142 @@
+"""Taking deliveries from the request queue, and settling them on the channel they came from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel
+from pamqp.commands import Basic
+
+from contracts import topology
+from worker.broker.failures import translated_failures
+from worker.messages import Delivery
+
+RPC_TIMEOUT_SECONDS: Final = 10
+DELIVERY_COUNT: Final = "x-delivery-count"
+"""Set by quorum queues on a message that comes back: the number of its failed deliveries."""
+
+TRACE_HEADERS: Final = ("traceparent", "tracestate")
+TRACE_CHARACTERS_MAX: Final = 1024
+"""W3C Trace Context asks for at least 512 characters of tracestate to be passed on."""
+
+
+class Deliveries:
+    """What the broker has handed over on one channel, in order."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._waiting: deque[Delivery] = deque()
+        self._arrived = asyncio.Event()
+        self._consumer_tag = ""
+        self._stopped = False
+        self._last_tag = 0
+        self._settled_tag = 0
+        self.cancelled_by_broker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def start(self, prefetch_count: int) -> None:
+        """Begin to consume; raises SessionLost."""
+        self._channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
+        with translated_failures(f"consuming from {topology.REQUESTS}"):
+            await self._channel.basic_qos(
+                prefetch_count=prefetch_count, timeout=RPC_TIMEOUT_SECONDS
+            )
+            consuming = await self._channel.basic_consume(
+                topology.REQUESTS, self._on_delivery, timeout=RPC_TIMEOUT_SECONDS
+            )
+        self._consumer_tag = consuming.consumer_tag or ""
+
+    async def collect(self, most: int) -> list[Delivery]:
+        """Whatever has arrived, in order, ``most`` at the most; empty once taking has stopped.
+
+        Waits only while there is nothing at all: under load, what queues up during one commit
+        is the next batch.
+        """
+        while not self._waiting and not self._stopped:
+            self._arrived.clear()
+            await self._arrived.wait()
+        if self._stopped:
+            return []
+        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+
+    async def settle(self, batch: Collection[Delivery], failed: Collection[Delivery]) -> None:
+        """Acknowledge a batch, but return what failed to the queue as a failed attempt.
+
+        Batches are settled in the order in which they were collected, so one acknowledgement
+        covers everything up to the last tag that is not settled by itself.
+        """
+        with translated_failures("settling deliveries"):
+            for delivery in failed:
+                # A reject counts towards the delivery limit in every version of RabbitMQ.
+                await self._channel.basic_reject(delivery.tag, requeue=True, wait=False)
+            self._settled_tag = max(delivery.tag for delivery in batch)
+            if len(failed) < len(batch):
+                await self._channel.basic_ack(self._settled_tag, multiple=True, wait=False)
+
+    async def stop(self) -> None:
+        """Take nothing more: ``collect`` ends, and what waits stays unsettled.
+
+        ``collect`` ends only after the broker has answered, because whoever waits for its end
+        may cancel this call, and a cancelled call closes the channel.
+        """
+        if self._stopped:
+            return
+        try:
+            with translated_failures("cancelling the consumer"):
+                await self._channel.basic_cancel(self._consumer_tag, timeout=RPC_TIMEOUT_SECONDS)
+        finally:
+            self._stopped = True
+            self._arrived.set()
+
+    async def hand_back(self) -> int:
+        """Return everything unsettled to the queue for others, and say how many that were.
+
+        A nack: from RabbitMQ 4.3 on, other than a reject, it is no failed attempt.
+        """
+        unsettled = self._last_tag - self._settled_tag
+        if unsettled:
+            with translated_failures("handing back deliveries"):
+                await self._channel.basic_nack(self._last_tag, multiple=True, requeue=True)
+            self._settled_tag = self._last_tag
+        return unsettled
+
+    async def _on_delivery(self, message: DeliveredMessage) -> None:
+        # aiormq runs this as a task that it cancels with the channel, so it only enqueues.
+        tag = message.delivery_tag
+        assert tag is not None, "the broker numbers every delivery"  # noqa: S101
+        self._last_tag = max(self._last_tag, tag)
+        self._waiting.append(_delivery(tag, message))
+        self._arrived.set()
+
+    def _on_cancelled(self, _frame: Basic.Cancel) -> None:
+        if not self.cancelled_by_broker.done():
+            self.cancelled_by_broker.set_result(None)
+
+
+def _delivery(tag: int, message: DeliveredMessage) -> Delivery:
+    properties = message.header.properties
+    headers: Mapping[str, object] = properties.headers or {}
+    failures = headers.get(DELIVERY_COUNT)
+    return Delivery(
+        tag=tag,
+        body=message.body,
+        routing_key=message.routing_key or "",
+        failures=failures if isinstance(failures, int) else 0,
+        content_type=properties.content_type,
+        content_encoding=properties.content_encoding,
+        correlation_id=properties.correlation_id,
+        reply_to=properties.reply_to,
+        trace_context=_trace_context(headers) if headers else None,
+    )
+
+
+def _trace_context(headers: Mapping[str, object]) -> dict[str, str]:
+    found = {name: headers.get(name) for name in TRACE_HEADERS}
+    return {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, str) and len(value) <= TRACE_CHARACTERS_MAX
+    }

@@ -1,0 +1,208 @@
+"""The rule that decides a reservation: a pure function from what was read to what is to be written.
+
+No I/O, no clock and no randomness: the same batch, the same movies, the same ledger and the
+same ``now`` always give the same decisions. Nothing here is true until it has been committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from contracts import InvalidRequest, OutcomeEvent, RejectionReason, ReservationRequest
+
+Request = ReservationRequest | InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSlot:
+    """The numbers of one time slot, as they were read."""
+
+    capacity: int
+    booked_count: int
+
+    @property
+    def seats_available(self) -> int:
+        """Never negative, though another writer may have overbooked the slot."""
+        return max(0, self.capacity - self.booked_count)
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A movie or time slot that is stored in a form which allows no decision, and why."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Movie:
+    """A movie as it was read; ``key`` is its ``_id`` and means something only to the store."""
+
+    key: object
+    version: int
+    time_slots: Mapping[int, TimeSlot | Malformed]
+
+
+@dataclass(frozen=True, slots=True)
+class Reused:
+    """The request id is taken by a request with other content; its first outcome stands."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Undecidable:
+    """No decision is possible until somebody mends what is stored."""
+
+    detail: str
+
+
+Decision = OutcomeEvent | Reused | Undecidable
+
+_CONTENT_FIELDS: Final = frozenset({"movieId", "timeSlotId", "numberOfPeople"})
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """The people to be added to time slots of one movie, as a single versioned update."""
+
+    movie: Movie
+    people: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a batch came to: a decision for each request, in order, and what is to be committed."""
+
+    decisions: Sequence[Decision]
+    outcomes: Sequence[OutcomeEvent]
+    bookings: Sequence[Booking]
+
+
+@dataclass(slots=True)
+class _Room:
+    """The room in one movie while its batch is being decided."""
+
+    movie: Movie
+    people: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def version(self) -> int:
+        """All bookings of a batch are one update, and so raise the version by one."""
+        return self.movie.version + 1 if self.people else self.movie.version
+
+    def seats_available(self, time_slot_id: int) -> int | None:
+        """The seats still to be had; None if there is no such time slot."""
+        time_slot = self.movie.time_slots.get(time_slot_id)
+        if not isinstance(time_slot, TimeSlot):
+            return None
+        return time_slot.seats_available - self.people.get(time_slot_id, 0)
+
+    def take(self, time_slot_id: int, number_of_people: int) -> None:
+        self.people[time_slot_id] = self.people.get(time_slot_id, 0) + number_of_people
+
+
+def decide(
+    requests: Sequence[Request],
+    movies: Mapping[str, Movie | Malformed],
+    ledger: Mapping[str, OutcomeEvent],
+    now: datetime,
+) -> Decided:
+    """Decide in arrival order; each confirmation takes its seats before the next is looked at.
+
+    ``movies`` and ``ledger`` hold what was read for the movie ids and request ids of the batch;
+    what is missing there does not exist. ``now`` is the time of every decision of the batch.
+    """
+    rooms = {name: _Room(movie) for name, movie in movies.items() if isinstance(movie, Movie)}
+    recorded: dict[str, OutcomeEvent] = {}
+    decisions: list[Decision] = []
+    for request in requests:
+        # Idempotency comes before every other rule: a request that has an outcome keeps it.
+        earlier = ledger.get(request.request_id) or recorded.get(request.request_id)
+        if earlier is not None:
+            decisions.append(_repeated(request, earlier))
+        elif (fault := _stored_fault(request, movies)) is not None:
+            decisions.append(Undecidable(fault.detail))
+        else:
+            outcome = _first_outcome(request, rooms.get(request.movie_id or ""), now)
+            recorded[request.request_id] = outcome
+            decisions.append(outcome)
+    return Decided(
+        decisions=decisions,
+        outcomes=list(recorded.values()),
+        bookings=[Booking(room.movie, room.people) for room in rooms.values() if room.people],
+    )
+
+
+def _first_outcome(request: Request, room: _Room | None, now: datetime) -> OutcomeEvent:
+    """The contract's table of reasons, from the top: the first that holds is the reason."""
+    if isinstance(request, InvalidRequest):
+        return _outcome(request, "invalid_request", now)
+    if room is None:
+        return _outcome(request, "unknown_movie", now)
+    seats = room.seats_available(request.time_slot_id)
+    if seats is None:
+        return _outcome(request, "unknown_time_slot", now, room.version)
+    if request.expires_at is not None and now > request.expires_at:
+        return _outcome(request, "expired", now, room.version, seats)
+    if request.number_of_people > seats:
+        return _outcome(request, "sold_out", now, room.version, seats)
+    room.take(request.time_slot_id, request.number_of_people)
+    return _outcome(request, None, now, room.version, seats - request.number_of_people)
+
+
+def _outcome(
+    request: Request,
+    reason: RejectionReason | None,
+    now: datetime,
+    movie_version: int | None = None,
+    seats_available: int | None = None,
+) -> OutcomeEvent:
+    return OutcomeEvent(
+        request_id=request.request_id,
+        movie_id=request.movie_id,
+        time_slot_id=request.time_slot_id,
+        number_of_people=request.number_of_people,
+        outcome="rejected" if reason else "confirmed",
+        reason=reason,
+        errors=request.errors if isinstance(request, InvalidRequest) else None,
+        movie_version=movie_version,
+        seats_available=seats_available,
+        decided_at=now,
+    )
+
+
+def _repeated(request: Request, earlier: OutcomeEvent) -> OutcomeEvent | Reused:
+    """The earlier outcome, if it answers this request; the content decides, not the id alone."""
+    if _content_of(request) == _content_of(earlier):
+        return earlier
+    return Reused(
+        f"{request.request_id} is the id of an earlier request with other content, "
+        f"which was {earlier.outcome} at {earlier.decided_at.isoformat()}"
+    )
+
+
+def _content_of(message: Request | OutcomeEvent) -> tuple[object, ...]:
+    """The movie, the time slot and the people that were asked for, and nothing else of the body.
+
+    A value that broke its rule stands in the errors, not in its field, so those of these three
+    fields are part of the content; None tells a valid request from one with no such errors.
+    """
+    errors = None if isinstance(message, ReservationRequest) else message.errors
+    return (
+        message.movie_id,
+        message.time_slot_id,
+        message.number_of_people,
+        None if errors is None else tuple(e for e in errors if e.field in _CONTENT_FIELDS),
+    )
+
+
+def _stored_fault(request: Request, movies: Mapping[str, Movie | Malformed]) -> Malformed | None:
+    """What is wrong with the stored movie or time slot that this request is for, if anything."""
+    if isinstance(request, InvalidRequest):
+        return None
+    movie = movies.get(request.movie_id)
+    stored = movie.time_slots.get(request.time_slot_id) if isinstance(movie, Movie) else movie
+    return stored if isinstance(stored, Malformed) else None

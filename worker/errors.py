@@ -1,0 +1,83 @@
+"""Everything that can go wrong, in the project's own words.
+
+Libraries' exceptions are translated once, in ``store`` and ``broker``; nothing above them
+catches a driver's error. A refused seat is not an error: it is an outcome.
+
+    WorkerError
+    ├── BadSettings            exit code 2
+    ├── BadInput               exit code 2: a file given to a command is not what it should be
+    ├── BrokerUnusable         exit code 3 at the start, otherwise a reason to try again
+    │   └── SessionLost        one of the two connections, or a channel, has gone
+    ├── StoreUnusable          exit code 4 at the start, otherwise a reason to try again
+    ├── TopologyDiffers        exit code 5
+    ├── EmbeddedServerError    exit code 1: a server for `dev` or `demo` did not start
+    │   └── MissingServer      exit code 1: and this is the package to install
+    └── CommitError            nothing was written
+        ├── Conflict           somebody else was faster: read again and decide again
+        └── Refused            MongoDB will not store this: retrying alone finds out which request
+"""
+
+from __future__ import annotations
+
+
+class WorkerError(Exception):
+    """Something went wrong."""
+
+    exit_code = 1
+
+    def __str__(self) -> str:
+        return super().__str__() or (self.__doc__ or "").strip()
+
+
+class BadSettings(WorkerError):
+    """A setting or an argument has a value that cannot be used."""
+
+    exit_code = 2
+
+
+class BadInput(WorkerError):
+    """A file given to a command is not what it should be."""
+
+    exit_code = 2
+
+
+class BrokerUnusable(WorkerError):
+    """RabbitMQ cannot be reached, or refuses what the worker needs."""
+
+    exit_code = 3
+
+
+class SessionLost(BrokerUnusable):
+    """A connection or channel to RabbitMQ has gone; what was unsettled will be delivered again."""
+
+
+class StoreUnusable(WorkerError):
+    """MongoDB cannot be reached, or refuses what the worker needs."""
+
+    exit_code = 4
+
+
+class TopologyDiffers(WorkerError):
+    """An exchange or queue with a name of ours exists with other arguments."""
+
+    exit_code = 5
+
+
+class EmbeddedServerError(WorkerError):
+    """A server that the project starts for itself did not start."""
+
+
+class MissingServer(EmbeddedServerError):
+    """The program of a server is not installed."""
+
+
+class CommitError(WorkerError):
+    """A batch was not committed; nothing of it was written."""
+
+
+class Conflict(CommitError):
+    """Another writer was faster, so the decisions no longer hold."""
+
+
+class Refused(CommitError):
+    """MongoDB refuses to store one of the changes of the batch."""

@@ -1,0 +1,127 @@
+"""Collect, record, announce, settle: what happens to a request, in that order and no other.
+
+A request is acknowledged only when its outcome is committed and its event confirmed, so a crash
+anywhere leaves it with the broker, which delivers it again; the ledger then has its answer. The
+input queue is the redo log. This module is asyncio only: it knows no driver and no socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Collection, Sequence
+from itertools import islice
+from typing import Final, Protocol
+
+from tenacity import AsyncRetrying, retry_if_result, stop_after_delay, wait_random_exponential
+
+from contracts import OutcomeEvent, UnreadableRequest, read_request
+from worker.announcement import Answer, announcement
+from worker.decision import Request, Reused
+from worker.errors import StoreUnusable
+from worker.messages import Delivery, Message
+from worker.recording import Recorder
+
+log: Final = logging.getLogger(__name__)
+
+REFUSED_PUBLISH_SECONDS: Final = 30
+"""How long refused messages are published again: a subscriber's full queue may drain meanwhile."""
+REFUSED_PUBLISH_WAIT_SECONDS: Final = 2
+
+
+class Inbox(Protocol):
+    """Where deliveries come from, and where they are settled."""
+
+    async def collect(self, most: int) -> list[Delivery]: ...
+    async def settle(self, batch: Collection[Delivery], failed: Collection[Delivery]) -> None: ...
+
+
+class Outbox(Protocol):
+    """Where messages go; False for each one that the broker refused to take."""
+
+    async def publish(self, messages: Sequence[Message]) -> list[bool]: ...
+
+
+class Pipeline:
+    """Carries deliveries through one session; what it has not settled belongs to the broker."""
+
+    def __init__(self, inbox: Inbox, outbox: Outbox, recorder: Recorder, batch_size: int) -> None:
+        self._inbox = inbox
+        self._outbox = outbox
+        self._recorder = recorder
+        self._batch_size = batch_size
+        self.answered: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Carry batches until the inbox is stopped, and finish those under way.
+
+        The next batch is committed while the last one is announced; that is all the concurrency
+        there is, and it keeps the events of a movie in the order of its versions. Raises, in an
+        exception group, StoreUnusable or SessionLost; nothing is settled by that.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            announcing = tasks.create_task(asyncio.sleep(0))
+            try:
+                while batch := await self._inbox.collect(self._batch_size):
+                    answers = await self._record(batch)
+                    await announcing
+                    announcing = tasks.create_task(self._announce_and_settle(batch, answers))
+            except StoreUnusable:
+                # What is in the ledger already can still be announced.
+                await announcing
+                raise
+
+    async def _record(self, batch: Sequence[Delivery]) -> list[Answer]:
+        """An answer for each delivery, in order; every outcome among them is in the ledger."""
+        read = [read_request(delivery.body, delivery.content_type) for delivery in batch]
+        requests: list[Request] = [r for r in read if not isinstance(r, UnreadableRequest)]
+        decisions = iter(await self._recorder.record(requests))
+        return [r if isinstance(r, UnreadableRequest) else next(decisions) for r in read]
+
+    async def _announce_and_settle(
+        self, batch: Sequence[Delivery], answers: Sequence[Answer]
+    ) -> None:
+        announcements = [announcement(d, a) for d, a in zip(batch, answers, strict=True)]
+        confirmed = await self._announce(announcements)
+        failed = [delivery for delivery, ok in zip(batch, confirmed, strict=True) if not ok]
+        await self._inbox.settle(batch, failed)
+        self.answered.update(_kind(answer) for answer in answers)
+
+    async def _announce(self, announcements: Sequence[Sequence[Message]]) -> list[bool]:
+        """Publish until confirmed: whether all the messages of each announcement were."""
+        confirmed = [False] * len(announcements)
+
+        async def publish_the_rest() -> bool:
+            waiting = [index for index, done in enumerate(confirmed) if not done]
+            messages = [message for index in waiting for message in announcements[index]]
+            results = iter(await self._outbox.publish(messages))
+            for index in waiting:
+                confirmed[index] = all(list(islice(results, len(announcements[index]))))
+            return all(confirmed)
+
+        retrying = AsyncRetrying(
+            retry=retry_if_result(lambda all_confirmed: not all_confirmed),
+            wait=wait_random_exponential(0.05, REFUSED_PUBLISH_WAIT_SECONDS),
+            stop=stop_after_delay(REFUSED_PUBLISH_SECONDS),
+            before_sleep=lambda state: log.warning(
+                "the broker refused %d announcements, publishing them again in %.2f s",
+                confirmed.count(False),
+                state.upcoming_sleep,
+            ),
+            retry_error_callback=lambda _state: False,
+        )
+        await retrying(publish_the_rest)
+        return confirmed
+
+
+def _kind(answer: Answer) -> str:
+    match answer:
+        case OutcomeEvent():
+            return answer.outcome
+        case Reused():
+            return "request_id_reused"
+        case UnreadableRequest():
+            return "unreadable_request"
+        case _:
+            return "undeliverable"

@@ -1,0 +1,209 @@
+"""The life of a worker: start, sessions one after another, stop.
+
+Opens the store and a session with the broker, runs the pipeline in it, and opens the next when
+either server went away. Owns the backoff between sessions, the drain, and nothing about requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from worker.broker import Session
+from worker.errors import BrokerUnusable, SessionLost, StoreUnusable, WorkerError
+from worker.pipeline import Pipeline
+from worker.recording import Recorder
+from worker.settings import Settings, without_password
+from worker.store import Store
+
+log: Final = logging.getLogger(__name__)
+
+RECONNECT_FIRST_WAIT_SECONDS: Final = 0.5
+RECONNECT_LONGEST_WAIT_SECONDS: Final = 5
+"""A worker is back well within 15 s of its server, and a fleet does not come all at once."""
+
+REPORT_SECONDS: Final = 60
+"""Between the log lines that say what was answered."""
+
+
+class DrainTimedOut(WorkerError):
+    """What was in flight was not finished within the drain time; it will be delivered again."""
+
+    exit_code = 6
+
+
+class Worker:
+    """One process's share of the work: a store, and session after session with the broker."""
+
+    def __init__(self, settings: Settings, store: Store, stop: asyncio.Event) -> None:
+        self._settings = settings
+        self._store = store
+        self._stop = stop
+        self._recorder = Recorder(store, should_give_up=stop.is_set)
+        self._answered: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Work until told to stop.
+
+        Raises BrokerUnusable or TopologyDiffers if the first session cannot be opened, and
+        DrainTimedOut if the stop took too long. Whatever goes away later is waited for.
+        """
+        session: Session | None = await self._open_session()
+        log.info("ready: taking requests, %d to a batch", self._settings.batch_size)
+        reporting = asyncio.create_task(self._report())
+        try:
+            while session is not None:
+                await self._work(session)
+                session = await self._next_session()
+        finally:
+            reporting.cancel()
+        log.info("stopped: %s", self._summary())
+
+    async def _work(self, session: Session) -> None:
+        """Run the pipeline until the stop, or until a server goes away."""
+        pipeline = Pipeline(
+            session.deliveries, session.publisher, self._recorder, self._settings.batch_size
+        )
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(session.watch())
+                stopping = tasks.create_task(self._drain_on_stop(session))
+                await tasks.create_task(pipeline.run())
+                stopping.cancel()
+                watching.cancel()
+            await session.deliveries.hand_back()
+        except* (SessionLost, StoreUnusable) as failures:
+            await self._give_up(session, failures)
+        finally:
+            self._answered += pipeline.answered
+            await session.close()
+
+    async def _give_up(self, session: Session, failures: BaseExceptionGroup[BaseException]) -> None:
+        """After a lost session nothing can be settled; after a lost store all goes back."""
+        for failure in _leaves(failures):
+            log.warning("the session ends, what was not settled will come again: %s", failure)
+        if failures.split(SessionLost)[0] is None:
+            try:
+                await session.deliveries.stop()
+                await session.deliveries.hand_back()
+            except SessionLost as failure:
+                log.warning("handing back: %s", failure)
+
+    async def _drain_on_stop(self, session: Session) -> None:
+        await self._stop.wait()
+        log.info("stopping: finishing what is in flight")
+        await session.deliveries.stop()
+        await asyncio.sleep(self._settings.drain_seconds)
+        raise DrainTimedOut(
+            f"the stop took longer than {self._settings.drain_seconds:g} s; what was in flight "
+            "will be delivered again"
+        )
+
+    async def _next_session(self) -> Session | None:
+        """A new session as soon as both servers are there, or None at the stop."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type((BrokerUnusable, StoreUnusable)),
+            wait=wait_random_exponential(
+                RECONNECT_FIRST_WAIT_SECONDS, RECONNECT_LONGEST_WAIT_SECONDS
+            ),
+            before_sleep=_log_retry,
+        )
+        opening: asyncio.Task[Session] = asyncio.create_task(retrying(self._open_session))
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._stop.is_set():
+                session: Session = await opening
+                log.info("back at work")
+                return session
+            if opening.done() and not opening.exception():
+                await opening.result().close()
+            return None
+        finally:
+            opening.cancel()
+            stopping.cancel()
+
+    async def _open_session(self) -> Session:
+        """Only with the store there: else requests would be taken merely to be handed back."""
+        await self._store.prepare()
+        return await Session.open(self._settings.amqp_url, self._settings.prefetch_count)
+
+    async def _report(self) -> None:
+        before = ""
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            if (summary := self._summary()) != before:
+                log.info("%s", summary)
+                before = summary
+
+    def _summary(self) -> str:
+        answers = ", ".join(f"{count} {kind}" for kind, count in sorted(self._answered.items()))
+        tally = self._recorder.tally
+        return (
+            f"{answers or 'nothing answered'}; {tally.commits} commits, {tally.conflicts} conflicts"
+        )
+
+
+async def run_worker(settings: Settings) -> None:
+    """The service: runs until a signal, then drains; a second signal aborts.
+
+    Raises StoreUnusable, BrokerUnusable or TopologyDiffers for a start that was not possible,
+    DrainTimedOut for a stop that took too long or was aborted.
+    """
+    stop = asyncio.Event()
+    with _signals(stop):
+        store = await Store.open(settings.mongodb_uri, settings.mongodb_database)
+        log.info(
+            "MongoDB is %s, RabbitMQ is %s",
+            without_password(settings.mongodb_uri),
+            without_password(settings.amqp_url),
+        )
+        try:
+            await Worker(settings, store, stop).run()
+        except BaseExceptionGroup as failures:
+            # Task groups wrap what ended them; one cause is what an operator can act on.
+            raise next(_leaves(failures)) from failures
+        finally:
+            await store.close()
+
+
+@contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """The first SIGTERM or SIGINT asks for a stop, the second cancels what is left of it."""
+    loop = asyncio.get_running_loop()
+    main = asyncio.current_task()
+
+    def on_signal() -> None:
+        if stop.is_set() and main is not None:
+            main.cancel()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise DrainTimedOut("stopped at once by a second signal") from None
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _log_retry(state: RetryCallState) -> None:
+    failure = state.outcome.exception() if state.outcome else None
+    log.warning("trying again in %.1f s: %s", state.upcoming_sleep, failure)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for failure in group.exceptions:
+        if isinstance(failure, BaseExceptionGroup):
+            yield from _leaves(failure)
+        else:
+            yield failure

@@ -1,0 +1,141 @@
+"""The settings of the service: environment variables, a ``.env`` file, and defaults.
+
+Nothing here is read at import, and no value that may hold a password is ever shown whole.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.errors import BadSettings
+
+PREFIX: Final = "RESERVATION_"
+PREFETCH_BATCHES: Final = 4
+"""Batches held by default: one announced, one committed, and two arriving meanwhile."""
+
+_CREDENTIALS: Final = re.compile(r"^([a-z+]+:(?://)?)?.*@", re.IGNORECASE | re.DOTALL)
+_SECRET_OPTION: Final = re.compile(
+    r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE
+)
+_AUTH_PROPERTIES: Final = re.compile(r"([?&]authMechanismProperties=)[^&]*", re.IGNORECASE)
+_WHITE_SPACE: Final = re.compile(r"\s+")
+
+
+def without_password(url: str) -> str:
+    """The URL with ``***`` for whatever may be a secret, so that it may be logged.
+
+    Everything before the last ``@`` goes, not only a well-formed user and password: a URL that
+    is wrong is just the one that ends up in an error message.
+    """
+    shown = _CREDENTIALS.sub(r"\1***@", url)
+    for secret in (_SECRET_OPTION, _AUTH_PROPERTIES):
+        shown = secret.sub(r"\1***", shown)
+    return shown
+
+
+def _amqp_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
+        raise ValueError("not an AMQP URL")
+    _ = parts.port  # Raises ValueError for one that is no port number.
+    return value
+
+
+def _mongodb_uri(value: str) -> str:
+    if not re.match(r"mongodb(\+srv)?://[^/?#]", value):
+        raise ValueError("not a MongoDB URI")
+    return value
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+_TAKES: Final = {
+    "amqp_url": "a URL such as amqp://user:password@host:5672/vhost, or amqps:// for TLS",
+    "mongodb_uri": "a URI such as mongodb://user:password@host:27017/?replicaSet=rs0",
+    "mongodb_database": '1 to 63 characters without any of / \\ . " $ * < > : | ? and spaces',
+    "batch_size": "an integer from 1 to 10000",
+    "prefetch": "an integer from 1 to 65535, at least the batch size",
+    "log_level": "DEBUG, INFO, WARNING or ERROR",
+    "log_format": "text or json",
+    "drain_seconds": "a number of seconds from 0 to 3600",
+}
+
+
+class Settings(BaseSettings):
+    """How a worker runs; the names with ``RESERVATION_`` before them are environment variables."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    amqp_url: Annotated[str, AfterValidator(_amqp_url)] = Field(
+        "amqp://guest:guest@localhost:5672/", repr=False
+    )
+    mongodb_uri: Annotated[str, AfterValidator(_mongodb_uri)] = Field(
+        "mongodb://localhost:27017/?replicaSet=rs0", repr=False
+    )
+    mongodb_database: Annotated[str, Field(pattern=r'^[^/\\. "$*<>:|?\x00]{1,63}$')] = (
+        "reservations"
+    )
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = 500
+    # AMQP's basic.qos holds the count in 16 bits.
+    prefetch: Annotated[int | None, Field(ge=1, le=65_535)] = None
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = (
+        "INFO"
+    )
+    log_format: Literal["text", "json"] | None = None
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 25
+
+    @property
+    def prefetch_count(self) -> int:
+        """The unsettled deliveries that this process may hold."""
+        return self.prefetch or min(PREFETCH_BATCHES * self.batch_size, 65_535)
+
+    @property
+    def effective_log_format(self) -> Literal["text", "json"]:
+        """Text for a person at a terminal, JSON for whatever collects logs."""
+        return self.log_format or ("text" if sys.stderr.isatty() else "json")
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings; ``overrides`` come from the command line, None there means not given.
+
+    Raises BadSettings with one line that names each variable, what it holds and what it takes.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        settings = Settings(**given)  # type: ignore[arg-type]  # Checked by pydantic, just below.
+    except ValidationError as faults:
+        lines = [_explain(fault["loc"], fault["input"]) for fault in faults.errors()]
+        raise BadSettings("; ".join(lines)) from None
+    if settings.prefetch is not None and settings.prefetch < settings.batch_size:
+        raise BadSettings(
+            f"{PREFIX}PREFETCH is {settings.prefetch}, less than the batch size of "
+            f"{settings.batch_size}; it takes {_TAKES['prefetch']}"
+        )
+    return settings
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """These settings as an environment for a child process, with everything else it inherits."""
+    own = {
+        PREFIX + name.upper(): str(value)
+        for name, value in settings.model_dump().items()
+        if value is not None
+    }
+    return {**os.environ, **own}
+
+
+def _explain(location: tuple[int | str, ...], held: object) -> str:
+    name = str(location[0]) if location else "settings"
+    shown = _WHITE_SPACE.sub(" ", without_password(str(held)))
+    return f"{PREFIX}{name.upper()} is {shown!r}; it takes {_TAKES.get(name, 'another value')}"

@@ -1,0 +1,180 @@
+"""The shapes of the stored documents, and how they become values and updates. No I/O.
+
+A movie may have been written by anybody, so nothing about its numbers is taken for granted;
+the ledger is ours alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC
+from typing import Any, Final
+
+from bson import ObjectId
+from pymongo import UpdateOne
+
+from contracts import FieldProblem, OutcomeEvent
+from worker.decision import Booking, Malformed, Movie, TimeSlot
+
+Document = dict[str, Any]  # What the driver itself takes and gives.
+
+MOVIE_FIELDS: Final = {
+    "version": 1,
+    "timeSlots.id": 1,
+    "timeSlots.capacity": 1,
+    "timeSlots.bookedCount": 1,
+}
+"""All that a decision needs; a movie's other fields, of whatever size, stay where they are."""
+
+_OBJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
+
+_BOOKED: Final = {"$ifNull": ["$$slot.bookedCount", 0]}
+MOVIE_VALIDATOR: Final[Document] = {
+    "$expr": {
+        "$allElementsTrue": {
+            "$map": {
+                "input": {"$cond": [{"$isArray": "$timeSlots"}, "$timeSlots", []]},
+                "as": "slot",
+                "in": {
+                    "$and": [
+                        {"$gte": [_BOOKED, 0]},
+                        {"$lte": [_BOOKED, {"$ifNull": ["$$slot.capacity", 0]}]},
+                    ]
+                },
+            }
+        }
+    }
+}
+"""0 <= bookedCount <= capacity in every time slot, against every writer there is."""
+
+
+def movie_keys(movie_id: str) -> list[object]:
+    """The ``_id`` values that this movie id can stand for, the likelier last.
+
+    An ObjectId has one name on the wire, its 24 digits in lower case, so that routing keys,
+    ledger and audit agree on what a movie is called.
+    """
+    return [ObjectId(movie_id), movie_id] if _OBJECT_ID.fullmatch(movie_id) else [movie_id]
+
+
+def movies_by_id(documents: Iterable[Document]) -> dict[str, Movie | Malformed]:
+    """Movies by wire name; where a string and an ObjectId share one, the string has it."""
+    found: dict[str, Movie | Malformed] = {}
+    for document in sorted(documents, key=lambda document: isinstance(document["_id"], str)):
+        found[str(document["_id"])] = _movie(document)
+    return found
+
+
+def _movie(document: Document) -> Movie | Malformed:
+    version = _whole_number(document.get("version", 0))
+    if version is None:
+        return Malformed(
+            f"movie {document['_id']}: version is {document['version']!r}, not a whole number"
+        )
+    time_slots: dict[int, TimeSlot | Malformed] = {}
+    stored = document.get("timeSlots")
+    for slot in stored if isinstance(stored, list) else []:
+        identity = _whole_number(slot.get("id")) if isinstance(slot, dict) else None
+        if identity is None:
+            continue  # Nobody can ask for a time slot without a usable id.
+        if identity in time_slots:
+            time_slots[identity] = Malformed(
+                f"movie {document['_id']}: more than one time slot has the id {identity}"
+            )
+        else:
+            time_slots[identity] = _time_slot(document["_id"], slot)
+    return Movie(key=document["_id"], version=version, time_slots=time_slots)
+
+
+def _time_slot(movie_key: object, slot: Document) -> TimeSlot | Malformed:
+    capacity = _whole_number(slot.get("capacity"))
+    booked_count = _whole_number(slot.get("bookedCount", 0))
+    if capacity is None or booked_count is None:
+        name = "capacity" if capacity is None else "bookedCount"
+        return Malformed(
+            f"movie {movie_key}, time slot {slot['id']}: "
+            f"{name} is {slot.get(name)!r}, not a whole number"
+        )
+    return TimeSlot(capacity=capacity, booked_count=booked_count)
+
+
+def _whole_number(value: object) -> int | None:
+    """A number as an int: the shell and other drivers write 3 as the double 3.0."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
+def _stored(number: int) -> object:
+    """The filter for a number as it was read: a missing one counts as 0."""
+    return number or {"$in": [0, None]}
+
+
+def booking_update(booking: Booking) -> UpdateOne:
+    """The versioned update: matches only the movie exactly as it was decided upon.
+
+    The version guards against other workers. The numbers of each touched slot guard against
+    writers that change the catalogue without raising the version.
+    """
+    touched = sorted(booking.people.items())
+    guards: list[Document] = []
+    increments = {"version": 1}
+    array_filters: list[Mapping[str, object]] = []
+    for index, (time_slot_id, number_of_people) in enumerate(touched):
+        slot = booking.movie.time_slots[time_slot_id]
+        assert isinstance(slot, TimeSlot), "only a slot that could be read was booked"  # noqa: S101
+        guards.append(
+            {
+                "timeSlots": {
+                    "$elemMatch": {
+                        "id": time_slot_id,
+                        "capacity": slot.capacity,
+                        "bookedCount": _stored(slot.booked_count),
+                    }
+                }
+            }
+        )
+        increments[f"timeSlots.$[slot{index}].bookedCount"] = number_of_people
+        array_filters.append({f"slot{index}.id": time_slot_id})
+    return UpdateOne(
+        {"_id": booking.movie.key, "version": _stored(booking.movie.version), "$and": guards},
+        {"$inc": increments},
+        array_filters=array_filters,
+    )
+
+
+def ledger_document(outcome: OutcomeEvent) -> Document:
+    """The ledger entry of an outcome; what has no value is left out."""
+    fields: Document = {
+        "_id": outcome.request_id,
+        "movieId": outcome.movie_id,
+        "timeSlotId": outcome.time_slot_id,
+        "numberOfPeople": outcome.number_of_people,
+        "outcome": outcome.outcome,
+        "reason": outcome.reason,
+        "errors": outcome.errors and [problem.model_dump() for problem in outcome.errors],
+        "movieVersion": outcome.movie_version,
+        "seatsAvailable": outcome.seats_available,
+        "decidedAt": outcome.decided_at,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def ledger_outcome(document: Document) -> OutcomeEvent:
+    """The outcome that a ledger entry records."""
+    errors = document.get("errors")
+    return OutcomeEvent(
+        request_id=document["_id"],
+        movie_id=document.get("movieId"),
+        time_slot_id=document.get("timeSlotId"),
+        number_of_people=document.get("numberOfPeople"),
+        outcome=document["outcome"],
+        reason=document.get("reason"),
+        errors=None if errors is None else tuple(FieldProblem(**error) for error in errors),
+        movie_version=document.get("movieVersion"),
+        seats_available=document.get("seatsAvailable"),
+        decided_at=document["decidedAt"].replace(tzinfo=UTC),
+    )

@@ -1,0 +1,61 @@
+"""What must be true of MongoDB before the first batch: transactions, collections, the validator."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
+from pymongo.errors import CollectionInvalid, OperationFailure
+
+from worker.errors import StoreUnusable
+from worker.store.documents import MOVIE_VALIDATOR, Document
+from worker.store.failures import NAMESPACE_EXISTS
+
+log: Final = logging.getLogger(__name__)
+
+
+async def require_transactions(client: AsyncIOMotorClient[Document]) -> None:
+    """Raises StoreUnusable for a lone mongod, which has no transactions."""
+    hello = await client.admin.command("hello")
+    if "setName" not in hello and hello.get("msg") != "isdbgrid":
+        raise StoreUnusable(
+            "MongoDB runs without a replica set, so it has no transactions: start mongod with "
+            "--replSet rs0, run rs.initiate() once, and add ?replicaSet=rs0 to the URI"
+        )
+
+
+async def prepare_collections(
+    database: AsyncIOMotorDatabase[Document], movies: str, ledger: str
+) -> None:
+    """Create both collections, and see to it that the movies have the validator.
+
+    They must exist before the first commit, because two transactions at once cannot both create
+    one. A validator of somebody else's stays as it is: to replace or to loosen it is not ours.
+    """
+    cursor = await database.list_collections(filter={"name": {"$in": [movies, ledger]}})
+    found = {entry["name"]: entry.get("options", {}) for entry in await cursor.to_list(None)}
+    if ledger not in found:
+        await _create(database, ledger, {})
+    rule = {"validator": MOVIE_VALIDATOR, "validationLevel": "moderate"}
+    if movies not in found:
+        await _create(database, movies, rule)
+    elif not (theirs := found[movies].get("validator")):
+        await database.command({"collMod": movies, **rule})
+    elif theirs != MOVIE_VALIDATOR:
+        log.warning(
+            "the collection %s has a validator of its own, so nothing keeps other writers from "
+            "overbooking: add %s to it",
+            movies,
+            MOVIE_VALIDATOR,
+        )
+
+
+async def _create(database: AsyncIOMotorDatabase[Document], name: str, options: Document) -> None:
+    try:
+        await database.create_collection(name, **options)
+    except CollectionInvalid:
+        pass  # Another worker that started at the same moment was faster.
+    except OperationFailure as failure:
+        if failure.code != NAMESPACE_EXISTS:
+            raise

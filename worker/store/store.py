@@ -1,0 +1,185 @@
+"""Reading what a batch needs, and committing what it came to.
+
+Owns the client, its options and its transactions; knows nothing of RabbitMQ, of retries, or of
+why a request was confirmed. Every driver call of the project is in this package, so that the move
+from motor to PyMongo's own asynchronous client is a change of one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession
+from pymongo import ReadPreference, WriteConcern
+from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from contracts import OutcomeEvent
+from worker.decision import Booking, Malformed, Movie
+from worker.errors import Conflict, StoreUnusable
+from worker.store import documents
+from worker.store.documents import Document
+from worker.store.failures import translated_failures
+from worker.store.preparation import prepare_collections, require_transactions
+
+MOVIES: Final = "movies"
+LEDGER: Final = "reservations"
+
+OPERATION_TIMEOUT_SECONDS: Final = 10
+"""For one command with the driver's own retries: far above any healthy commit, and short enough
+that a peer which silently went away is noticed while the broker still waits for the batch."""
+
+SERVER_SELECTION_TIMEOUT_SECONDS: Final = 5
+"""How long a command waits for a primary: an election takes about as long (12 s at the most)."""
+
+COMMIT_ATTEMPTS: Final = 3
+"""A commit whose result is unknown may be sent again; MongoDB does it once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The movies and the ledger entries of a batch, as a majority of the replica set has them."""
+
+    movies: Mapping[str, Movie | Malformed]
+    ledger: Mapping[str, OutcomeEvent]
+
+
+class Store:
+    """The movies and the ledger."""
+
+    def __init__(self, client: AsyncIOMotorClient[Document], database: str) -> None:
+        self._client = client
+        self._database = client.get_database(
+            database,
+            read_concern=ReadConcern("majority"),
+            write_concern=WriteConcern("majority"),
+            read_preference=ReadPreference.PRIMARY,
+        )
+        self._movies = self._database[MOVIES]
+        self._ledger = self._database[LEDGER]
+        self._commits: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def open(cls, uri: str, database: str) -> Self:
+        """Connect, check that transactions are possible, and create what is missing.
+
+        Raises StoreUnusable when there is no replica set or sharded cluster at ``uri``.
+        """
+        with translated_failures():
+            client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
+                uri, **_defaults_for(uri), tz_aware=True
+            )
+        store = cls(client, database)
+        try:
+            await store.prepare()
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def prepare(self) -> None:
+        """Do what a start needs; harmless to repeat, and to do in several processes at once."""
+        with translated_failures():
+            await require_transactions(self._client)
+            await prepare_collections(self._database, MOVIES, LEDGER)
+
+    async def close(self) -> None:
+        """Let commits under way end, so that no thread is left with an open transaction."""
+        if self._commits:
+            await asyncio.wait(self._commits, timeout=OPERATION_TIMEOUT_SECONDS)
+        self._client.close()
+
+    async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Reading:
+        """Read what is stored under these ids; raises StoreUnusable."""
+        with translated_failures():
+            movies, ledger = await asyncio.gather(
+                self._read_movies(movie_ids), self.outcomes(request_ids)
+            )
+        return Reading(movies=movies, ledger=ledger)
+
+    async def _read_movies(self, movie_ids: Collection[str]) -> dict[str, Movie | Malformed]:
+        if not movie_ids:
+            return {}
+        keys = [key for movie_id in movie_ids for key in documents.movie_keys(movie_id)]
+        cursor = self._movies.find({"_id": {"$in": keys}}, documents.MOVIE_FIELDS)
+        return documents.movies_by_id(await cursor.batch_size(len(keys) + 1).to_list(None))
+
+    async def outcomes(self, request_ids: Collection[str]) -> dict[str, OutcomeEvent]:
+        """The recorded outcomes of those requests that have one; raises StoreUnusable."""
+        if not request_ids:
+            return {}
+        with translated_failures():
+            cursor = self._ledger.find({"_id": {"$in": list(request_ids)}})
+            found = await cursor.batch_size(len(request_ids) + 1).to_list(None)
+        return {entry["_id"]: documents.ledger_outcome(entry) for entry in found}
+
+    async def commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
+        """Write all of it, majority-committed, or nothing.
+
+        Raises Conflict when another writer was faster, Refused when MongoDB will not store one
+        of the documents, StoreUnusable when the result is not known: what is in the ledger then
+        tells. A cancelled caller leaves the commit to run to its end: its thread cannot be
+        stopped, and the transaction must not be abandoned half-way.
+        """
+        task = asyncio.create_task(self._commit(bookings, outcomes))
+        self._commits.add(task)
+        task.add_done_callback(self._commits.discard)
+        await asyncio.shield(task)
+
+    async def _commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
+        with translated_failures():
+            async with (
+                await self._client.start_session() as session,
+                # Leaving this block by an exception aborts the transaction.
+                session.start_transaction(write_concern=WriteConcern("majority")),
+            ):
+                await self._write(bookings, outcomes, session)
+                await _commit_known(session)
+
+    async def _write(
+        self,
+        bookings: Sequence[Booking],
+        outcomes: Sequence[OutcomeEvent],
+        session: AsyncIOMotorClientSession,
+    ) -> None:
+        if bookings:
+            updates = [documents.booking_update(booking) for booking in bookings]
+            result = await self._movies.bulk_write(updates, session=session)
+            # The server says ok for an update that matched nothing, so only the count tells.
+            if result.matched_count != len(bookings):
+                lost = len(bookings) - result.matched_count
+                raise Conflict(f"{lost} of {len(bookings)} movies were changed meanwhile")
+        if outcomes:
+            entries = [documents.ledger_document(outcome) for outcome in outcomes]
+            await self._ledger.insert_many(entries, session=session)
+
+
+async def _commit_known(session: AsyncIOMotorClientSession) -> None:
+    """Commit, and again while the result is unknown: MongoDB answers a repeated commit truly."""
+    for attempt in range(1, COMMIT_ATTEMPTS + 1):
+        try:
+            await session.commit_transaction()
+        except PyMongoError as failure:
+            unknown = failure.has_error_label("UnknownTransactionCommitResult")
+            if not unknown:
+                raise
+            if attempt == COMMIT_ATTEMPTS:
+                raise StoreUnusable(
+                    f"the result of a commit is not known after {attempt} attempts: {failure}"
+                ) from failure
+        else:
+            return
+
+
+def _defaults_for(uri: str) -> dict[str, Any]:
+    """Client options that the URI itself does not set."""
+    defaults = {
+        "appname": "reservation-worker",
+        "timeoutMS": OPERATION_TIMEOUT_SECONDS * 1000,
+        "serverSelectionTimeoutMS": SERVER_SELECTION_TIMEOUT_SECONDS * 1000,
+    }
+    written = uri.lower()
+    return {name: value for name, value in defaults.items() if f"{name.lower()}=" not in written}
