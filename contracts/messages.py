@@ -80,6 +80,10 @@ class ReservationRequest(BaseModel):
     number_of_people: NumberOfPeople
     expires_at: Annotated[datetime | None, BeforeValidator(_rfc3339)] = None
 
+    def to_json(self) -> bytes:
+        """The body of the request, as it goes on the wire."""
+        return self.__pydantic_serializer__.to_json(self, by_alias=True, exclude_none=True)
+
 
 class FieldProblem(BaseModel):
     """What is wrong with one field of a request, and what it takes instead."""

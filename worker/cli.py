@@ -10,48 +10,104 @@ import asyncio
 import importlib.util
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Final
 
-from worker.errors import BrokerUnusable, StoreUnusable, WorkerError
+from worker.errors import BrokerUnusable, StoreUnusable, WorkerError, causes
 from worker.logs import configure_logging
-from worker.runtime import run_worker
-from worker.settings import Settings, load_settings
+from worker.settings import PREFIX, Settings, load_settings
 
-EXIT_CODES = """\
+Command = Coroutine[object, object, None]
+
+EXIT_CODES: Final = """\
 exit codes:
   0 stopped cleanly        3 RabbitMQ not usable     6 stop ran past the drain time
   1 crashed                4 MongoDB not usable
   2 bad settings or input  5 topology differs
 """
+CRASHED: Final = 1
+INTERRUPTED: Final = 130
+"""What a shell shows for a command ended by Ctrl-C: 128 and the signal's number."""
+
+_SETTING_HELP: Final = {
+    "amqp_url": "RabbitMQ, amqp:// or amqps://",
+    "mongodb_uri": "MongoDB replica set or sharded cluster",
+    "mongodb_database": "database name",
+    "batch_size": "most requests decided in one commit",
+    "prefetch": "unsettled deliveries a process may hold; 4 x batch size if not given",
+    "log_level": "DEBUG, INFO, WARNING or ERROR",
+    "log_format": "text or json; text on a terminal, else json, if not given",
+    "drain_seconds": "longest graceful stop",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
+    exit_code = 0
     try:
         settings = load_settings(
             **{name: getattr(options, name, None) for name in Settings.model_fields}
         )
         configure_logging(settings.log_level, settings.effective_log_format)
-        _run(run_worker(settings))
-    except WorkerError as failure:
+        _run(options.command_function(settings, options))
+    except* WorkerError as failures:
+        # Task groups wrap what ended them; one cause is what a person can act on.
+        failure = next(causes(failures))
         print(f"reservation-worker: {failure}{_hint(failure)}", file=sys.stderr)
-        return failure.exit_code
-    return 0
+        exit_code = failure.exit_code if isinstance(failure, WorkerError) else CRASHED
+    except* KeyboardInterrupt:
+        exit_code = INTERRUPTED
+    return exit_code
 
 
-def _hint(failure: WorkerError) -> str:
+def _hint(failure: BaseException) -> str:
     if isinstance(failure, BrokerUnusable | StoreUnusable):
         return " (`reservation-worker dev` starts both servers and a worker)"
     return ""
 
 
-def _run(command: Coroutine[object, object, None]) -> None:
-    """On uvloop where there is one: it takes about a third less time for the broker's frames."""
+def _run(command: Command) -> None:
+    """On uvloop where it exists: it takes less time for the frames of the broker."""
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if importlib.util.find_spec("uvloop"):
         factory = importlib.import_module("uvloop").new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(command)
+
+
+# Each command imports its module when it is called, so that `run` in a small image needs neither
+# a terminal library nor embedded servers, and `--help` answers at once.
+
+
+def _run_service(settings: Settings, _options: argparse.Namespace) -> Command:
+    from worker.runtime import run_worker
+
+    return run_worker(settings)
+
+
+def _dev(settings: Settings, options: argparse.Namespace) -> Command:
+    from worker.dev import run_dev
+
+    return run_dev(settings, options.folder)
+
+
+def _demo(settings: Settings, options: argparse.Namespace) -> Command:
+    from worker.demo import run_demo
+
+    return run_demo(settings, requests=options.requests, workers=options.workers, keep=options.keep)
+
+
+def _import_movies(settings: Settings, options: argparse.Namespace) -> Command:
+    from worker.catalogue import import_movies
+
+    return import_movies(settings, options.file)
+
+
+def _publish(settings: Settings, options: argparse.Namespace) -> Command:
+    from worker.feeding import publish_requests
+
+    return publish_requests(settings, options.file, wait=options.wait)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,6 +117,59 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="run the service")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(
+        name: str, summary: str, function: Callable[..., Command]
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=summary)
+        added.set_defaults(command_function=function)
+        return added
+
+    run = command("run", "run the service", _run_service)
+    _add_settings(run, *Settings.model_fields)
+
+    dev = command("dev", "start both servers and a worker on this machine, until Ctrl-C", _dev)
+    dev.add_argument("--folder", type=Path, help="keep the servers' data here (default: nowhere)")
+    _add_settings(dev, "batch_size", "prefetch", "log_level", "log_format", "drain_seconds")
+
+    demo = command("demo", "a premiere night on real servers, audited from outside", _demo)
+    demo.add_argument("--requests", type=_at_least(1), default=20_000, help="default: 20000")
+    demo.add_argument("--workers", type=_at_least(1), default=2, help="worker processes (2)")
+    demo.add_argument("--keep", action="store_true", help="keep the servers' data and the logs")
+
+    movies = commands.add_parser("movies", help="the catalogue: `movies import FILE`")
+    catalogue = movies.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    imports = catalogue.add_parser("import", help="add movies, time slots and capacities")
+    imports.set_defaults(command_function=_import_movies)
+    imports.add_argument("file", metavar="FILE", help="JSON, or JSON lines; - is standard input")
+    _add_settings(imports, "mongodb_uri", "mongodb_database")
+
+    publish = command("publish", "publish reservation requests from a file", _publish)
+    publish.add_argument("file", metavar="FILE", help="JSON lines; - is standard input")
+    publish.add_argument("--wait", action="store_true", help="print outcomes until all are there")
+    _add_settings(publish, "amqp_url")
     return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser, *names: str) -> None:
+    """An option for each setting, with its environment variable and default beside it."""
+    group = parser.add_argument_group("settings (also from the environment and .env)")
+    for name in names:
+        variable, default = PREFIX + name.upper(), Settings.model_fields[name].default
+        shown = "" if default is None else f" (default: {default})"
+        group.add_argument(
+            "--" + name.replace("_", "-"),
+            metavar=name.rpartition("_")[2].upper(),
+            help=f"{_SETTING_HELP[name]} [{variable}]{shown}",
+        )
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}")
+        return value
+
+    return integer

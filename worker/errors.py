@@ -19,6 +19,8 @@ catches a driver's error. A refused seat is not an error: it is an outcome.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class WorkerError(Exception):
     """Something went wrong."""
@@ -81,3 +83,12 @@ class Conflict(CommitError):
 
 class Refused(CommitError):
     """MongoDB refuses to store one of the changes of the batch."""
+
+
+def causes(failure: BaseException) -> Iterator[BaseException]:
+    """What ended a task group: the exceptions inside its groups, or the one that it is."""
+    if isinstance(failure, BaseExceptionGroup):
+        for inner in failure.exceptions:
+            yield from causes(inner)
+    else:
+        yield failure

@@ -12,11 +12,11 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import islice
-from typing import Final, Protocol
+from typing import Final, Protocol, get_args
 
 from tenacity import AsyncRetrying, retry_if_result, stop_after_delay, wait_random_exponential
 
-from contracts import OutcomeEvent, UnreadableRequest, read_request
+from contracts import OutcomeEvent, UnreadableRequest, read_request, topology
 from worker.announcement import Answer, announcement
 from worker.decision import Request, Reused
 from worker.errors import StoreUnusable
@@ -24,6 +24,8 @@ from worker.messages import Delivery, Message
 from worker.recording import Recorder
 
 log: Final = logging.getLogger(__name__)
+
+DEAD_LETTER_ERRORS: Final = frozenset(get_args(topology.DeadLetterError))
 
 REFUSED_PUBLISH_SECONDS: Final = 30
 """How long refused messages are published again: a subscriber's full queue may drain meanwhile."""
@@ -86,7 +88,13 @@ class Pipeline:
         confirmed = await self._announce(announcements)
         failed = [delivery for delivery, ok in zip(batch, confirmed, strict=True) if not ok]
         await self._inbox.settle(batch, failed)
-        self.answered.update(_kind(answer) for answer in answers)
+        self._note(Counter(_kind(answer) for answer in answers))
+
+    def _note(self, kinds: Counter[str]) -> None:
+        self.answered += kinds
+        dead = {kind: count for kind, count in kinds.items() if kind in DEAD_LETTER_ERRORS}
+        if dead:
+            log.warning("sent to %s: %s", topology.DEAD_LETTERS, dead)
 
     async def _announce(self, announcements: Sequence[Sequence[Message]]) -> list[bool]:
         """Publish until confirmed: whether all the messages of each announcement were."""
@@ -118,7 +126,7 @@ class Pipeline:
 def _kind(answer: Answer) -> str:
     match answer:
         case OutcomeEvent():
-            return answer.outcome
+            return answer.reason or answer.outcome
         case Reused():
             return "request_id_reused"
         case UnreadableRequest():

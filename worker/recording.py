@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -33,7 +34,7 @@ from worker.decision import (
     Undecidable,
     decide,
 )
-from worker.errors import CommitError, Conflict, Refused, StoreUnusable
+from worker.errors import Conflict, Refused, StoreUnusable
 
 log: Final = logging.getLogger(__name__)
 
@@ -42,9 +43,11 @@ FIRST_WAIT_SECONDS: Final = 0.01
 LONGEST_WAIT_SECONDS: Final = 0.5
 BATCH_ATTEMPTS: Final = 4
 """Of one batch, before it is halved."""
+SUSPICIOUS_ATTEMPTS: Final = 3
+"""After so many lost races the winner may well be a transaction whose worker is dead."""
 LONE_REQUEST_SECONDS: Final = 30
-"""For a request that is tried alone. With eight workers racing for one movie, a request that may
-try some 60 times loses them all about once in 3,000; far below the broker's consumer timeout."""
+"""For a request that is tried alone: some 60 attempts, and far below the broker's consumer
+timeout. One that loses all these races is not at fault, so it is handed back, not dead-lettered."""
 REFUSED_ATTEMPTS: Final = 3
 """A refusal is nearly always final; what lifts it is another writer changing the movie."""
 OUTAGE_WAIT_SECONDS: Final = 2
@@ -68,6 +71,7 @@ class LedgerStore(Protocol):
     async def commit(
         self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]
     ) -> None: ...
+    async def clear_the_way(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -96,19 +100,23 @@ class Recorder:
     async def record(self, requests: Sequence[Request]) -> list[Decision]:
         """A decision for each request, in order; every outcome among them is in the ledger.
 
-        Raises StoreUnusable when MongoDB stays away for OUTAGE_SECONDS; nothing is known then.
+        Raises StoreUnusable when MongoDB stays away for OUTAGE_SECONDS, or when a request that is
+        tried alone loses every race for LONE_REQUEST_SECONDS; nothing is known then.
         """
         if not requests:
             return []
+        alone = len(requests) == 1
         try:
-            return await self._retrying(alone=len(requests) == 1)(self._attempt, requests)
-        except CommitError as failure:
-            if len(requests) == 1:
-                return [Undecidable(f"not committed after many attempts: {failure}")]
-            middle = len(requests) // 2
-            log.warning(
-                "a batch of %d requests keeps failing and is halved: %s", len(requests), failure
-            )
+            return await self._retrying(alone=alone)(self._attempt, requests)
+        except Refused as failure:
+            if alone:
+                return [Undecidable(f"MongoDB refuses to store the outcome: {failure}")]
+            log.warning("a batch of %d is refused and halved: %s", len(requests), failure)
+        except Conflict as failure:
+            if alone:
+                raise StoreUnusable(f"lost every race for one request: {failure}") from failure
+            log.info("a batch of %d keeps losing races and is halved", len(requests))
+        middle = len(requests) // 2
         # One after the other, not both at once: they may want the same movies.
         return [*await self.record(requests[:middle]), *await self.record(requests[middle:])]
 
@@ -154,7 +162,7 @@ class Recorder:
             reraise=True,
         )
 
-    def _before_retry(self, state: RetryCallState) -> None:
+    async def _before_retry(self, state: RetryCallState) -> None:
         failure = _failure(state)
         self.tally.conflicts += isinstance(failure, Conflict)
         level = logging.WARNING if isinstance(failure, StoreUnusable) else logging.INFO
@@ -166,6 +174,10 @@ class Recorder:
             type(failure).__name__,
             failure,
         )
+        if isinstance(failure, Conflict) and state.attempt_number >= SUSPICIOUS_ATTEMPTS:
+            # A failure of this is no news: the next attempt meets it too, and reports it.
+            with suppress(StoreUnusable):
+                await self._store.clear_the_way()
 
 
 def _failure(state: RetryCallState) -> BaseException | None:

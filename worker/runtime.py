@@ -17,7 +17,7 @@ from typing import Final
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from worker.broker import Session
-from worker.errors import BrokerUnusable, SessionLost, StoreUnusable, WorkerError
+from worker.errors import BrokerUnusable, SessionLost, StoreUnusable, WorkerError, causes
 from worker.pipeline import Pipeline
 from worker.recording import Recorder
 from worker.settings import Settings, without_password
@@ -25,6 +25,7 @@ from worker.store import Store
 
 log: Final = logging.getLogger(__name__)
 
+RECONNECT_SHORTEST_WAIT_SECONDS: Final = 0.2
 RECONNECT_FIRST_WAIT_SECONDS: Final = 0.5
 RECONNECT_LONGEST_WAIT_SECONDS: Final = 5
 """A worker is back well within 15 s of its server, and a fleet does not come all at once."""
@@ -87,7 +88,7 @@ class Worker:
 
     async def _give_up(self, session: Session, failures: BaseExceptionGroup[BaseException]) -> None:
         """After a lost session nothing can be settled; after a lost store all goes back."""
-        for failure in _leaves(failures):
+        for failure in causes(failures):
             log.warning("the session ends, what was not settled will come again: %s", failure)
         if failures.split(SessionLost)[0] is None:
             try:
@@ -111,7 +112,9 @@ class Worker:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type((BrokerUnusable, StoreUnusable)),
             wait=wait_random_exponential(
-                RECONNECT_FIRST_WAIT_SECONDS, RECONNECT_LONGEST_WAIT_SECONDS
+                multiplier=RECONNECT_FIRST_WAIT_SECONDS,
+                max=RECONNECT_LONGEST_WAIT_SECONDS,
+                min=RECONNECT_SHORTEST_WAIT_SECONDS,
             ),
             before_sleep=_log_retry,
         )
@@ -167,9 +170,6 @@ async def run_worker(settings: Settings) -> None:
         )
         try:
             await Worker(settings, store, stop).run()
-        except BaseExceptionGroup as failures:
-            # Task groups wrap what ended them; one cause is what an operator can act on.
-            raise next(_leaves(failures)) from failures
         finally:
             await store.close()
 
@@ -199,11 +199,3 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
 def _log_retry(state: RetryCallState) -> None:
     failure = state.outcome.exception() if state.outcome else None
     log.warning("trying again in %.1f s: %s", state.upcoming_sleep, failure)
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for failure in group.exceptions:
-        if isinstance(failure, BaseExceptionGroup):
-            yield from _leaves(failure)
-        else:
-            yield failure

@@ -21,6 +21,8 @@ from contracts import OutcomeEvent
 from worker.decision import Booking, Malformed, Movie
 from worker.errors import Conflict, StoreUnusable
 from worker.store import documents
+from worker.store.abandoned import APP_NAME, abort_abandoned_transactions
+from worker.store.catalogue import Catalogue
 from worker.store.documents import Document
 from worker.store.failures import translated_failures
 from worker.store.preparation import prepare_collections, require_transactions
@@ -70,7 +72,7 @@ class Store:
         """
         with translated_failures():
             client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-                uri, **_defaults_for(uri), tz_aware=True
+                uri, **_defaults_for(uri), appname=APP_NAME, tz_aware=True
             )
         store = cls(client, database)
         try:
@@ -91,6 +93,11 @@ class Store:
         if self._commits:
             await asyncio.wait(self._commits, timeout=OPERATION_TIMEOUT_SECONDS)
         self._client.close()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The movies, for an import."""
+        return Catalogue(self._movies)
 
     async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Reading:
         """Read what is stored under these ids; raises StoreUnusable."""
@@ -128,6 +135,11 @@ class Store:
         self._commits.add(task)
         task.add_done_callback(self._commits.discard)
         await asyncio.shield(task)
+
+    async def clear_the_way(self) -> None:
+        """End what dead workers left open, and what therefore makes everybody else wait."""
+        with translated_failures():
+            await abort_abandoned_transactions(self._client)
 
     async def _commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
         with translated_failures():
@@ -177,7 +189,6 @@ async def _commit_known(session: AsyncIOMotorClientSession) -> None:
 def _defaults_for(uri: str) -> dict[str, Any]:
     """Client options that the URI itself does not set."""
     defaults = {
-        "appname": "reservation-worker",
         "timeoutMS": OPERATION_TIMEOUT_SECONDS * 1000,
         "serverSelectionTimeoutMS": SERVER_SELECTION_TIMEOUT_SECONDS * 1000,
     }

@@ -1,0 +1,80 @@
+"""Receiving events and dead letters, for the commands that watch what the workers do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from aiormq.abc import DeliveredMessage
+
+from worker.broker.failures import translated_failures
+from worker.broker.session import connect, open_channel
+
+RPC_TIMEOUT_SECONDS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message as a subscriber gets it."""
+
+    body: bytes
+    headers: Mapping[str, object]
+    message_id: str | None
+
+
+@asynccontextmanager
+async def events(
+    url: str, exchange: str, binding_key: str
+) -> AsyncIterator[asyncio.Queue[Received]]:
+    """Everything published to an exchange from now on, through a queue that goes with the caller.
+
+    Raises BrokerUnusable, also when there is no such exchange yet.
+    """
+    async with _consuming(url, "watching events", exchange, binding_key, None) as received:
+        yield received
+
+
+@asynccontextmanager
+async def letters(url: str, queue: str) -> AsyncIterator[asyncio.Queue[Received]]:
+    """Everything in a queue and everything that comes to it, taken out of it for good."""
+    async with _consuming(url, "taking letters", "", "", queue) as received:
+        yield received
+
+
+@asynccontextmanager
+async def _consuming(
+    url: str, purpose: str, exchange: str, binding_key: str, queue: str | None
+) -> AsyncIterator[asyncio.Queue[Received]]:
+    received: asyncio.Queue[Received] = asyncio.Queue()
+
+    async def on_message(message: DeliveredMessage) -> None:
+        properties = message.header.properties
+        received.put_nowait(Received(message.body, properties.headers or {}, properties.message_id))
+
+    connection = await connect(url, purpose)
+    try:
+        with translated_failures(f"{purpose} at {exchange or queue}"):
+            channel = await open_channel(connection, confirms=False)
+            if queue is None:
+                declared = await channel.queue_declare(exclusive=True, timeout=RPC_TIMEOUT_SECONDS)
+                queue = declared.queue or ""
+                await channel.queue_bind(queue, exchange, binding_key, timeout=RPC_TIMEOUT_SECONDS)
+            await channel.basic_consume(queue, on_message, no_ack=True, timeout=RPC_TIMEOUT_SECONDS)
+        yield received
+    finally:
+        await connection.close()
+
+
+async def queue_depth(url: str, queue: str) -> int:
+    """The messages that wait in a queue, without those that are being worked on."""
+    connection = await connect(url, "counting messages")
+    try:
+        with translated_failures(f"counting messages in {queue}"):
+            channel = await open_channel(connection, confirms=False)
+            declared = await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT_SECONDS)
+            return declared.message_count or 0
+    finally:
+        await connection.close()

@@ -1,0 +1,299 @@
+"""Importing movies: how a file of them is read and checked, and what it changes of the catalogue.
+
+An import only ever adds: movies, time slots, and other capacities for time slots that are there.
+Nothing is removed, what is booked stays booked, and every other field of what is stored is left
+alone. The file is checked as a whole before anything is written. Knows no driver.
+"""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic_core import from_json, to_json
+from rich.console import Console
+from rich.progress import Progress
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random
+
+from worker.decision import Malformed, Movie
+from worker.errors import BadInput, Conflict, StoreUnusable
+from worker.settings import Settings
+from worker.store import Store
+from worker.store.catalogue import MovieChange, decoded, movie_id_of, require_storable, shortened
+from worker.store.documents import Document
+
+STANDARD_INPUT: Final = "-"
+WHOLE_NUMBER_MAX: Final = 2**53 - 1
+"""The largest integer that every JSON implementation holds exactly (RFC 8259, section 6)."""
+
+BATCH_SIZE: Final = 250
+"""Few round trips, yet none near the store's time limit even where each movie holds a poster."""
+LOST_RACES_SECONDS: Final = 30
+"""How long a movie is tried that others change all the time: a busy worker wins most races, but
+its commits take longer than a read and a write here."""
+LONGEST_WAIT_SECONDS: Final = 0.1
+PROBLEMS_SHOWN_MAX: Final = 20
+
+Kind = Literal["new", "changed", "unchanged"]
+KINDS: Final[tuple[Kind, ...]] = ("new", "changed", "unchanged")
+
+
+@dataclass(frozen=True, slots=True)
+class GivenMovie:
+    """A movie that keeps every rule, ``where`` it was found, and what is stored if it is new."""
+
+    where: str
+    movie_id: str
+    document: Document
+    time_slots: Mapping[int, Document]
+
+
+async def import_movies(settings: Settings, file: str) -> None:
+    """The command: import a file of movies, and say on standard output what became of them.
+
+    Raises BadInput for a file with a fault, of which nothing is imported, and for movies that
+    cannot be changed as it says, of which all the others are imported; StoreUnusable.
+    """
+    movies = check_movies(movies_in(_read(file)))
+    stderr = Console(stderr=True)
+    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        bar = progress.add_task("importing", total=len(movies))
+        done = await _import(settings, movies, lambda count: progress.advance(bar, count))
+    counts = Counter(done.kinds.values())
+    kinds = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS)
+    print(f"imported {counts.total()} movies: {kinds}", flush=True)
+    done.require_all()
+
+
+async def import_documents(
+    settings: Settings, documents: Iterable[Mapping[str, object]]
+) -> Counter[Kind]:
+    """Import movies that are in memory and count what became of them; raises as the command."""
+    values = ((f"number {number}", document) for number, document in enumerate(documents, 1))
+    done = await _import(settings, check_movies(values), lambda _count: None)
+    done.require_all()
+    return Counter(done.kinds.values())
+
+
+async def _import(
+    settings: Settings, movies: Sequence[GivenMovie], advance: Callable[[int], None]
+) -> _Import:
+    store = await Store.open(settings.mongodb_uri, settings.mongodb_database)
+    work = _Import(store)
+    try:
+        for start in range(0, len(movies), BATCH_SIZE):
+            batch = movies[start : start + BATCH_SIZE]
+            await work.carry_out(batch)
+            advance(len(batch))
+    except StoreUnusable as failure:
+        raise StoreUnusable(
+            f"{failure}; not all movies were imported: import them again, nothing is done twice"
+        ) from failure
+    finally:
+        await store.close()
+    return work
+
+
+class _Import:
+    """Reads, decides and writes batches of movies, and keeps what became of each."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.kinds: dict[str, Kind] = {}
+        self.refused: dict[str, str] = {}
+
+    async def carry_out(self, batch: Sequence[GivenMovie]) -> None:
+        """Write what is to be written, again while other writers are faster."""
+        waiting = {movie.movie_id: movie for movie in batch}
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(Conflict),
+            stop=stop_after_delay(LOST_RACES_SECONDS),
+            wait=wait_random(0, LONGEST_WAIT_SECONDS),
+            reraise=True,
+        )
+        try:
+            await retrying(self._attempt, waiting)
+        except Conflict as conflict:
+            for movie in waiting.values():
+                self._refuse(movie, f"{conflict}; import it again")
+
+    async def _attempt(self, waiting: dict[str, GivenMovie]) -> None:
+        """Read, decide and write, once; what ``waiting`` still holds then has lost a race."""
+        stored = (await self._store.read(waiting, ())).movies
+        new, changes = [], []
+        for movie in waiting.values():
+            existing = stored.get(movie.movie_id)
+            if existing is None:
+                new.append(movie.document)
+                self.kinds[movie.movie_id] = "new"
+            elif change := self._change(movie, existing):
+                changes.append(change)
+        inserted = await self._store.catalogue.insert(new)
+        changed = await self._store.catalogue.change(changes)
+        for movie_id, reason in {**inserted.refused, **changed.refused}.items():
+            self._refuse(waiting[movie_id], reason)
+        for movie_id in waiting.keys() - inserted.lost - changed.lost:
+            del waiting[movie_id]
+        if waiting:
+            raise Conflict(f"other writers kept changing it for {LOST_RACES_SECONDS} s")
+
+    def _change(self, movie: GivenMovie, stored: Movie | Malformed) -> MovieChange | None:
+        try:
+            change = change_of(movie, stored)
+        except BadInput as refusal:
+            self._refuse(movie, str(refusal))
+            return None
+        # A movie that lost a race may turn out to have been changed by the attempt before.
+        if change or self.kinds.get(movie.movie_id) != "changed":
+            self.kinds[movie.movie_id] = "changed" if change else "unchanged"
+        return change
+
+    def require_all(self) -> None:
+        """Raises BadInput that lists what was refused, if anything was."""
+        if self.refused:
+            raise _listed("refused, and left as they are:", list(self.refused.values()))
+
+    def _refuse(self, movie: GivenMovie, reason: str) -> None:
+        self.kinds.pop(movie.movie_id, None)
+        self.refused[movie.movie_id] = f"{movie.where}, movie {movie.movie_id}: {reason}"
+
+
+def change_of(given: GivenMovie, stored: Movie | Malformed) -> MovieChange | None:
+    """What an import changes of a movie as it is stored; None if that is nothing.
+
+    Raises BadInput for what no import may do. A given bookedCount counts only where it is new.
+    """
+    if isinstance(stored, Malformed):
+        raise BadInput(f"{stored.detail}; mend what is stored first")
+    if type(stored.key) is not type(given.document["_id"]):
+        raise BadInput(f"its stored _id is of the type {type(stored.key).__name__}; give it so")
+    capacities = {}
+    for time_slot_id, slot in given.time_slots.items():
+        capacity = slot["capacity"]
+        existing = stored.time_slots.get(time_slot_id)
+        if isinstance(existing, Malformed):
+            raise BadInput(f"{existing.detail}; mend what is stored first")
+        if existing is None or capacity == existing.capacity:
+            continue
+        if capacity < existing.booked_count:
+            raise BadInput(
+                f"time slot {time_slot_id}: a capacity of {capacity} is below the "
+                f"{existing.booked_count} seats that are booked; give it at least as many"
+            )
+        capacities[time_slot_id] = capacity
+    new = {key: slot for key, slot in given.time_slots.items() if key not in stored.time_slots}
+    return MovieChange(stored, capacities, new) if capacities or new else None
+
+
+def _read(file: str) -> bytes:
+    shown = "standard input" if file == STANDARD_INPUT else file
+    try:
+        content = sys.stdin.buffer.read() if file == STANDARD_INPUT else Path(file).read_bytes()
+    except OSError as failure:
+        raise BadInput(f"{shown} cannot be read: {failure.strerror or failure}") from failure
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if not content.strip():
+        raise BadInput(f"{shown} is empty; give it a JSON array of movies, or a movie on each line")
+    return content
+
+
+def movies_in(content: bytes) -> list[tuple[str, object]]:
+    """What stands in a JSON array, in JSON lines or as a single object, and where.
+
+    Never raises: in place of what is no JSON stands a BadInput. In JSON lines with a fault the
+    first line ends an object; a single object with a fault, over several lines, goes on there.
+    """
+    value = _json(content)
+    if isinstance(value, list):
+        return [(f"movie {number} of the array", movie) for number, movie in enumerate(value, 1)]
+    lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
+    first_number, first = lines[0]
+    if not isinstance(value, BadInput):
+        return [(f"line {first_number}", value)]
+    if first.lstrip().startswith(b"[") or not first.rstrip().endswith(b"}"):
+        return [("the file", value)]
+    return [(f"line {number}", _json(line)) for number, line in lines]
+
+
+def _json(text: bytes) -> object:
+    """The value, or the BadInput that it deserves."""
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError as fault:
+        place = str(fault) if b"\n" in text else str(fault).replace("line 1 ", "")
+        return BadInput(f"not JSON: {place}")
+
+
+def check_movies(values: Iterable[tuple[str, object]]) -> list[GivenMovie]:
+    """The movies, if all of them keep the rules; raises BadInput that lists what is wrong where."""
+    movies: dict[str, GivenMovie] = {}
+    problems = []
+    for where, value in values:
+        try:
+            movie = _checked(where, value)
+        except BadInput as fault:
+            problems.append(f"{where}: {fault}")
+            continue
+        first = movies.setdefault(movie.movie_id, movie)
+        if first is not movie:
+            problems.append(f"{where}: {movie.movie_id} is in {first.where} too; give it once")
+    if problems:
+        raise _listed("nothing was imported:", problems)
+    return list(movies.values())
+
+
+def _listed(summary: str, problems: Sequence[str]) -> BadInput:
+    hidden = len(problems) - PROBLEMS_SHOWN_MAX
+    more = [f"and {hidden} more"] if hidden > 0 else []
+    return BadInput("\n  ".join([summary, *problems[:PROBLEMS_SHOWN_MAX], *more]))
+
+
+def _checked(where: str, value: object) -> GivenMovie:
+    if isinstance(value, BadInput):
+        raise value
+    movie = decoded(value)
+    if not isinstance(movie, dict):
+        raise BadInput(f"a movie must be a JSON object, not {_shown(value)}")
+    movie_id = movie_id_of(movie.get("_id"))
+    if movie_id is None:
+        raise BadInput(
+            "_id must be a string of 1 to 64 characters of A-Z a-z 0-9 _ - or "
+            f'{{"$oid": "24 hexadecimal digits"}}, not {_shown(movie.get("_id"))}'
+        )
+    given = movie.get("timeSlots")
+    if not isinstance(given, list):
+        raise BadInput(f"timeSlots must be a list, if only an empty one, not {_shown(given)}")
+    time_slots: dict[int, Document] = {}
+    for number, slot in enumerate(given, 1):
+        checked = _checked_time_slot(number, slot)
+        if time_slots.setdefault(checked["id"], checked) is not checked:
+            raise BadInput(f"time slot {checked['id']} is given twice; give each an id of its own")
+    version = _whole_number("version", movie.get("version", 0))
+    document = {**movie, "version": version, "timeSlots": list(time_slots.values())}
+    require_storable(document)
+    return GivenMovie(where, movie_id, document, time_slots)
+
+
+def _checked_time_slot(number: int, slot: object) -> Document:
+    if not isinstance(slot, dict):
+        raise BadInput(f"number {number} of timeSlots must be an object, not {_shown(slot)}")
+    time_slot_id = _whole_number(f"the id of number {number} of timeSlots", slot.get("id"))
+    name = f"time slot {time_slot_id}"
+    capacity = _whole_number(f"{name}: capacity", slot.get("capacity"))
+    booked = _whole_number(f"{name}: bookedCount", slot.get("bookedCount", 0), capacity)
+    return {**slot, "bookedCount": booked}
+
+
+def _whole_number(name: str, value: object, most: int = WHOLE_NUMBER_MAX) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise BadInput(f"{name} must be an integer from 0 to {most}, not {_shown(value)}")
+    return value
+
+
+def _shown(value: object) -> str:
+    return "missing" if value is None else shortened(to_json(value, fallback=str).decode())

@@ -1,0 +1,233 @@
+"""The demo from the first curtain to the last: servers, programme, rush, a killed worker, audit."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.live import Live
+
+from contracts import topology
+from worker.broker.publishing import Publisher
+from worker.broker.session import connect, open_channel
+from worker.broker.subscribing import Received, events, letters, queue_depth
+from worker.catalogue import import_documents
+from worker.demo.audit import Evidence, Finding, audit
+from worker.demo.crew import Crew
+from worker.demo.programme import Sent, cinema, rush
+from worker.demo.screen import Scene, verdict
+from worker.embedded import embedded_servers
+from worker.errors import WorkerError
+from worker.messages import Message
+from worker.settings import Settings
+from worker.store.inspection import stored_documents
+
+SEED: Final = 20_261_224
+KILL_AT_SHARE: Final = 0.4
+"""Of the requests, answered when the first worker is killed: in the thick of it."""
+PUBLISH_CHUNK: Final = 500
+QUIET_SECONDS: Final = 1
+REFRESH_SECONDS: Final = 0.1
+TICKS_PER_LINE: Final = 20
+LONGEST_SECONDS: Final = 600
+"""After which the demo says what is missing instead of waiting for it."""
+
+
+class PromiseBroken(WorkerError):
+    """The audit found what must not be."""
+
+
+async def run_demo(settings: Settings, *, requests: int, workers: int, keep: bool) -> None:
+    """Play the whole night; raises PromiseBroken if the audit finds a single violation."""
+    console = Console()
+    folder = Path(tempfile.mkdtemp(prefix="reservation-demo-"))
+    try:
+        with console.status("starting a real RabbitMQ and a real MongoDB …"):
+            stack = AsyncExitStack()
+            servers = await stack.enter_async_context(embedded_servers(folder / "servers"))
+        async with stack:
+            house = settings.model_copy(
+                update={
+                    "amqp_url": servers.amqp_url,
+                    "mongodb_uri": servers.mongodb_uri,
+                    "log_format": "json",
+                }
+            )
+            findings = await Night(house, folder, console, requests, workers).play()
+        console.print(verdict(findings))
+        if any(finding.violations for finding in findings):
+            raise PromiseBroken("the audit found what must not be; see the table")
+    finally:
+        if keep:
+            console.print(f"kept in {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class Night:
+    """One rush on one cinema."""
+
+    def __init__(
+        self, settings: Settings, folder: Path, console: Console, requests: int, workers: int
+    ) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._console = console
+        self._workers = workers
+        self._programme = cinema()
+        self._sent = rush(self._programme, requests, SEED)
+        self._events: list[Received] = []
+        self._letters: list[Received] = []
+        self._scene = Scene(
+            capacities={
+                (movie["_id"], slot["id"]): slot["capacity"]
+                for movie in self._programme
+                for slot in movie["timeSlots"]
+            },
+            sent_count=len(self._sent),
+            request_count=len({sent.request_id for sent in self._sent} - {None}),
+        )
+
+    async def play(self) -> list[Finding]:
+        """Everything between the servers' start and the audit."""
+        await import_documents(self._settings, self._programme)
+        self._say(f"{len(self._programme)} movies imported")
+        async with asyncio.TaskGroup() as tasks:
+            crew = Crew(self._settings, self._folder)
+            self._scene.members = crew.members
+            try:
+                for _ in range(self._workers):
+                    await crew.start()
+                async with self._watching(tasks):
+                    await self._rush(crew, tasks)
+            finally:
+                await crew.stop()
+        return await self._audit()
+
+    async def _rush(self, crew: Crew, tasks: asyncio.TaskGroup) -> None:
+        self._scene.started = time.monotonic()
+        drawing = tasks.create_task(self._draw())
+        publishing = tasks.create_task(self._publish())
+        await self._kill_one(crew)
+        await publishing
+        await self._until_quiet(crew)
+        drawing.cancel()
+        self._say(self._scene.summary())
+
+    async def _publish(self) -> None:
+        connection = await connect(self._settings.amqp_url, "the audience of the demo")
+        try:
+            publisher = Publisher(await open_channel(connection, confirms=True))
+            for start in range(0, len(self._sent), PUBLISH_CHUNK):
+                chunk = self._sent[start : start + PUBLISH_CHUNK]
+                await publisher.publish([_message(sent) for sent in chunk])
+                self._scene.published += len(chunk)
+        finally:
+            await connection.close()
+
+    async def _kill_one(self, crew: Crew) -> None:
+        while len(self._scene.answered) < KILL_AT_SHARE * self._scene.request_count:
+            crew.check()
+            await asyncio.sleep(REFRESH_SECONDS)
+        victim = crew.members[0]
+        await crew.kill(victim)
+        self._say(f"worker {victim.number} was killed with SIGKILL, without a warning")
+        replacement = await crew.start()
+        self._say(f"worker {replacement.number} takes its place")
+
+    async def _until_quiet(self, crew: Crew) -> None:
+        """Until every request has its outcome and nothing moves any more."""
+        deadline = self._scene.started + LONGEST_SECONDS
+        while time.monotonic() < deadline:
+            crew.check()
+            quiet = time.monotonic() - self._scene.last_event > QUIET_SECONDS
+            if quiet and not await queue_depth(self._settings.amqp_url, topology.REQUESTS):
+                return
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    @asynccontextmanager
+    async def _watching(self, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
+        """An independent subscriber to the events, and whoever empties the dead letters."""
+        url = self._settings.amqp_url
+        async with (
+            events(url, topology.EVENTS, "#") as arriving,
+            letters(url, topology.DEAD_LETTERS) as returning,
+        ):
+            watchers = [
+                tasks.create_task(self._note_events(arriving)),
+                tasks.create_task(self._note_letters(returning)),
+            ]
+            try:
+                yield
+            finally:
+                for watcher in watchers:
+                    watcher.cancel()
+
+    async def _note_events(self, arriving: asyncio.Queue[Received]) -> None:
+        while True:
+            event = await arriving.get()
+            self._events.append(event)
+            self._scene.note_event(json.loads(event.body))
+
+    async def _note_letters(self, returning: asyncio.Queue[Received]) -> None:
+        while True:
+            self._letters.append(await returning.get())
+
+    async def _draw(self) -> None:
+        """A live picture on a terminal, a line now and then elsewhere."""
+        with ExitStack() as stack:
+            live = None
+            if self._console.is_terminal:
+                live = stack.enter_context(
+                    Live(self._scene, console=self._console, auto_refresh=False)
+                )
+            for tick in itertools.count():
+                self._scene.sample()
+                if live:
+                    live.refresh()
+                elif tick % TICKS_PER_LINE == 0:
+                    self._console.print(self._scene.line(), soft_wrap=True)
+                await asyncio.sleep(REFRESH_SECONDS)
+
+    async def _audit(self) -> list[Finding]:
+        movies, ledger = await stored_documents(
+            self._settings.mongodb_uri, self._settings.mongodb_database
+        )
+        left = await queue_depth(self._settings.amqp_url, topology.REQUESTS)
+        unfinished = Finding("requests left in the queue", "", ["not empty"] * bool(left))
+        evidence = Evidence(
+            sent=[sent.body for sent in self._sent],
+            events=[event.body for event in self._events],
+            dead_letters=[
+                (letter.body, str(letter.headers.get(topology.DEAD_LETTER_ERROR)))
+                for letter in self._letters
+            ],
+            movies=movies,
+            ledger=ledger,
+        )
+        return [*audit(evidence), unfinished]
+
+    def _say(self, note: str) -> None:
+        self._scene.notes.append(note)
+        if not self._console.is_terminal:
+            self._console.print(note)
+
+
+def _message(sent: Sent) -> Message:
+    return Message(
+        exchange=topology.REQUESTS,
+        routing_key=topology.request_routing_key(sent.movie_id),
+        body=sent.body,
+        headers={},
+        mandatory=True,
+        content_type="application/json",
+    )
