@@ -13,6 +13,7 @@ from contracts import OutcomeEvent, UnreadableRequest, topology
 from contracts.topology import DeadLetterError
 from worker.decision import Reused, Undecidable
 from worker.messages import Delivery, Message
+from worker.reply import reply_address
 
 Answer = OutcomeEvent | Reused | Undecidable | UnreadableRequest
 """What became of a delivery: an outcome that is in the ledger, or the reason why there is none."""
@@ -20,10 +21,6 @@ Answer = OutcomeEvent | Reused | Undecidable | UnreadableRequest
 EVENT_SOURCE: Final = "/reservation-worker"
 INVALID_SUBJECT: Final = "invalid"
 NO_HEADERS: Final[Mapping[str, str]] = {}
-
-DIRECT_REPLY_TO: Final = "amq.rabbitmq.reply-to"
-"""The pseudo-queue itself: RabbitMQ closes the channel on whoever publishes with it as reply_to
-without consuming from it, and replaces it with a longer name for whoever does."""
 
 DETAIL_CHARACTERS_MAX: Final = 1000
 """So that no fault, however long its text, makes a header frame larger than AMQP allows."""
@@ -52,7 +49,6 @@ def dead_letter(delivery: Delivery, error: DeadLetterError, detail: str) -> Mess
     Its expiry, priority, user and further headers stay behind: the first would make the letter
     vanish, and an echoed user id or CC header makes the broker refuse or multiply it.
     """
-    reply_to = delivery.reply_to if delivery.reply_to != DIRECT_REPLY_TO else None
     return Message(
         exchange=topology.DEAD_LETTERS,
         routing_key=delivery.routing_key,
@@ -66,7 +62,8 @@ def dead_letter(delivery: Delivery, error: DeadLetterError, detail: str) -> Mess
         content_type=delivery.content_type,
         content_encoding=delivery.content_encoding,
         correlation_id=delivery.correlation_id,
-        reply_to=reply_to,
+        # RabbitMQ closes the channel on the bare name of its direct reply-to in this place.
+        reply_to=reply_address(delivery.reply_to),
     )
 
 
@@ -86,9 +83,9 @@ def _events(delivery: Delivery, outcome: OutcomeEvent) -> list[Message]:
     }
     routing_key = topology.event_routing_key(outcome.outcome, outcome.movie_id)
     addresses = [(topology.EVENTS, routing_key, True)]
-    if delivery.reply_to and delivery.reply_to != DIRECT_REPLY_TO:
+    if reply_to := reply_address(delivery.reply_to):
         # Not mandatory: whoever asked may be gone by now, and that must not hold up the rest.
-        addresses.append(("", delivery.reply_to, False))
+        addresses.append(("", reply_to, False))
     return [
         Message(
             exchange=exchange,

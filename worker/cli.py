@@ -80,10 +80,14 @@ def _run(command: Command) -> None:
 # a terminal library nor embedded servers, and `--help` answers at once.
 
 
-def _run_service(settings: Settings, _options: argparse.Namespace) -> Command:
+def _run_service(settings: Settings, options: argparse.Namespace) -> Command:
+    if options.processes > 1:
+        from worker.supervisor import run_processes
+
+        return run_processes(settings, options.processes)
     from worker.runtime import run_worker
 
-    return run_worker(settings)
+    return run_worker(settings, until_input_ends=options.until_input_ends)
 
 
 def _dev(settings: Settings, options: argparse.Namespace) -> Command:
@@ -118,38 +122,50 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_serving(commands)
+    _add_feeding(commands)
+    return parser
 
-    def command(
-        name: str, summary: str, function: Callable[..., Command]
-    ) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=summary, description=summary)
-        added.set_defaults(command_function=function)
-        return added
 
-    run = command("run", "run the service", _run_service)
+def _add_serving(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = _command(commands, "run", "run the service", _run_service)
+    run.add_argument("--processes", type=_at_least(1), default=1, help="on this machine (1)")
+    run.add_argument("--until-input-ends", action="store_true", help=argparse.SUPPRESS)
     _add_settings(run, *Settings.model_fields)
 
-    dev = command("dev", "start both servers and a worker on this machine, until Ctrl-C", _dev)
+    dev = _command(commands, "dev", "both servers and a worker here, until Ctrl-C", _dev)
     dev.add_argument("--folder", type=Path, help="keep the servers' data here (default: nowhere)")
     _add_settings(dev, "batch_size", "prefetch", "log_level", "log_format", "drain_seconds")
 
-    demo = command("demo", "a premiere night on real servers, audited from outside", _demo)
+    demo = _command(commands, "demo", "a premiere night on real servers, audited", _demo)
     demo.add_argument("--requests", type=_at_least(1), default=20_000, help="default: 20000")
     demo.add_argument("--workers", type=_at_least(1), default=2, help="worker processes (2)")
     demo.add_argument("--keep", action="store_true", help="keep the servers' data and the logs")
 
+
+def _add_feeding(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     movies = commands.add_parser("movies", help="the catalogue: `movies import FILE`")
     catalogue = movies.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    imports = catalogue.add_parser("import", help="add movies, time slots and capacities")
-    imports.set_defaults(command_function=_import_movies)
+    summary = "add movies, time slots and capacities"
+    imports = _command(catalogue, "import", summary, _import_movies)
     imports.add_argument("file", metavar="FILE", help="JSON, or JSON lines; - is standard input")
     _add_settings(imports, "mongodb_uri", "mongodb_database")
 
-    publish = command("publish", "publish reservation requests from a file", _publish)
+    publish = _command(commands, "publish", "publish requests from a file", _publish)
     publish.add_argument("file", metavar="FILE", help="JSON lines; - is standard input")
     publish.add_argument("--wait", action="store_true", help="print outcomes until all are there")
     _add_settings(publish, "amqp_url")
-    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    function: Callable[..., Command],
+) -> argparse.ArgumentParser:
+    added = commands.add_parser(name, help=summary, description=summary)
+    added.set_defaults(command_function=function)
+    return added
 
 
 def _add_settings(parser: argparse.ArgumentParser, *names: str) -> None:

@@ -10,6 +10,7 @@ catches a driver's error. A refused seat is not an error: it is an outcome.
     │   └── SessionLost        one of the two connections, or a channel, has gone
     ├── StoreUnusable          exit code 4 at the start, otherwise a reason to try again
     ├── TopologyDiffers        exit code 5
+    ├── DrainTimedOut          exit code 6
     ├── EmbeddedServerError    exit code 1: a server for `dev` or `demo` did not start
     │   └── MissingServer      exit code 1: and this is the package to install
     └── CommitError            nothing was written
@@ -63,6 +64,12 @@ class TopologyDiffers(WorkerError):
     """An exchange or queue with a name of ours exists with other arguments."""
 
     exit_code = 5
+
+
+class DrainTimedOut(WorkerError):
+    """What was in flight was not finished within the drain time; it will be delivered again."""
+
+    exit_code = 6
 
 
 class EmbeddedServerError(WorkerError):

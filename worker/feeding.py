@@ -24,9 +24,10 @@ from rich.progress import Progress
 
 from contracts import InvalidRequest, OutcomeEvent, ReservationRequest, UnreadableRequest, topology
 from contracts.messages import MovieId, read_request
+from worker.broker.channels import open_channel
 from worker.broker.failures import explain, translated_failures
 from worker.broker.publishing import Publisher
-from worker.broker.session import CLOSE_TIMEOUT_SECONDS, connect, open_channel
+from worker.broker.session import CLOSE_TIMEOUT_SECONDS, connect
 from worker.broker.subscribing import RPC_TIMEOUT_SECONDS, Received, events
 from worker.errors import BadInput, BrokerUnusable, SessionLost, WorkerError
 from worker.messages import Message
@@ -150,8 +151,6 @@ def _print(text: str) -> None:
     try:
         print(text, flush=True)
     except OSError as failure:
-        # What is buffered cannot be written at the exit, either: the Python manual's advice.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise WorkerError(f"the outcomes cannot be printed: {failure.strerror}") from failure
 
 

@@ -8,6 +8,7 @@ one request that MongoDB will not store. Knows no driver and no broker.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from worker.decision import (
     decide,
 )
 from worker.errors import Conflict, Refused, StoreUnusable
+from worker.lanes import Lanes
 
 log: Final = logging.getLogger(__name__)
 
@@ -91,10 +93,12 @@ class Recorder:
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         should_give_up: Callable[[], bool] = lambda: False,
+        chance: random.Random | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._should_give_up = should_give_up
+        self._lanes = Lanes(chance or random.Random())  # noqa: S311  # For an order, not a secret.
         self.tally = Tally()
 
     async def record(self, requests: Sequence[Request]) -> list[Decision]:
@@ -103,6 +107,27 @@ class Recorder:
         Raises StoreUnusable when MongoDB stays away for OUTAGE_SECONDS, or when a request that is
         tried alone loses every race for LONE_REQUEST_SECONDS; nothing is known then.
         """
+        lanes = self._lanes.part(requests)
+        if len(lanes) == 1:
+            return await self._persist(requests)
+        decisions: dict[int, Decision] = {}
+        lost: list[list[int]] = []
+        for lane in lanes:
+            try:
+                decided = await self._attempt([requests[position] for position in lane])
+            except (Conflict, Refused, StoreUnusable) as failure:
+                # By the time the other lanes are done, whoever was faster in this one has left.
+                self._note(failure, "a lane of %d is tried again after the others", len(lane))
+                lost.append(lane)
+            else:
+                decisions.update(zip(lane, decided, strict=True))
+        for lane in lost:
+            decided = await self._persist([requests[position] for position in lane])
+            decisions.update(zip(lane, decided, strict=True))
+        return [decisions[position] for position in range(len(requests))]
+
+    async def _persist(self, requests: Sequence[Request]) -> list[Decision]:
+        """Try a batch until it is committed; halve it when it keeps failing."""
         if not requests:
             return []
         alone = len(requests) == 1
@@ -118,7 +143,7 @@ class Recorder:
             log.info("a batch of %d keeps losing races and is halved", len(requests))
         middle = len(requests) // 2
         # One after the other, not both at once: they may want the same movies.
-        return [*await self.record(requests[:middle]), *await self.record(requests[middle:])]
+        return [*await self._persist(requests[:middle]), *await self._persist(requests[middle:])]
 
     async def _attempt(self, requests: Sequence[Request]) -> list[Decision]:
         """Read, decide, commit, once."""
@@ -128,6 +153,7 @@ class Recorder:
         if decided.outcomes:
             await self._store.commit(decided.bookings, decided.outcomes)
             self.tally.commits += 1
+            self._lanes.note_commit()
         return list(decided.decisions)
 
     def _now(self) -> datetime:
@@ -164,20 +190,24 @@ class Recorder:
 
     async def _before_retry(self, state: RetryCallState) -> None:
         failure = _failure(state)
-        self.tally.conflicts += isinstance(failure, Conflict)
-        level = logging.WARNING if isinstance(failure, StoreUnusable) else logging.INFO
-        log.log(
-            level,
-            "attempt %d failed, trying again in %.3f s: %s: %s",
+        self._note(
+            failure,
+            "attempt %d failed, trying again in %.3f s",
             state.attempt_number,
             state.upcoming_sleep,
-            type(failure).__name__,
-            failure,
         )
         if isinstance(failure, Conflict) and state.attempt_number >= SUSPICIOUS_ATTEMPTS:
             # A failure of this is no news: the next attempt meets it too, and reports it.
             with suppress(StoreUnusable):
                 await self._store.clear_the_way()
+
+    def _note(self, failure: BaseException | None, what: str, *details: float) -> None:
+        """Log what is done about a failure, and draw the conclusion for the batches to come."""
+        level = logging.WARNING if isinstance(failure, StoreUnusable) else logging.INFO
+        log.log(level, f"{what}: %s: %s", *details, type(failure).__name__, failure)  # noqa: G004
+        if isinstance(failure, Conflict):
+            self.tally.conflicts += 1
+            self._lanes.note_conflict()
 
 
 def _failure(state: RetryCallState) -> BaseException | None:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from typing import Final
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from worker.broker import Session
-from worker.errors import BrokerUnusable, SessionLost, StoreUnusable, WorkerError, causes
+from worker.errors import BrokerUnusable, DrainTimedOut, SessionLost, StoreUnusable, causes
 from worker.pipeline import Pipeline
 from worker.recording import Recorder
 from worker.settings import Settings, without_password
+from worker.signals import end_of_input, stop_signals
 from worker.store import Store
 
 log: Final = logging.getLogger(__name__)
@@ -32,12 +31,6 @@ RECONNECT_LONGEST_WAIT_SECONDS: Final = 5
 
 REPORT_SECONDS: Final = 60
 """Between the log lines that say what was answered."""
-
-
-class DrainTimedOut(WorkerError):
-    """What was in flight was not finished within the drain time; it will be delivered again."""
-
-    exit_code = 6
 
 
 class Worker:
@@ -154,30 +147,14 @@ class Worker:
         )
 
 
-async def run_worker(settings: Settings) -> None:
+async def run_worker(settings: Settings, *, until_input_ends: bool = False) -> None:
     """The service: runs until a signal, then drains; a second signal aborts.
 
     Raises StoreUnusable, BrokerUnusable or TopologyDiffers for a start that was not possible,
-    DrainTimedOut for a stop that took too long or was aborted.
+    DrainTimedOut for a stop that took too long or was aborted. ``until_input_ends`` also takes
+    the end of standard input for a signal, so that no worker outlives its supervisor.
     """
     stop = asyncio.Event()
-    with _signals(stop):
-        store = await Store.open(settings.mongodb_uri, settings.mongodb_database)
-        log.info(
-            "MongoDB is %s, RabbitMQ is %s",
-            without_password(settings.mongodb_uri),
-            without_password(settings.amqp_url),
-        )
-        try:
-            await Worker(settings, store, stop).run()
-        finally:
-            await store.close()
-
-
-@contextmanager
-def _signals(stop: asyncio.Event) -> Iterator[None]:
-    """The first SIGTERM or SIGINT asks for a stop, the second cancels what is left of it."""
-    loop = asyncio.get_running_loop()
     main = asyncio.current_task()
 
     def on_signal() -> None:
@@ -185,15 +162,27 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
             main.cancel()
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+    with ExitStack() as stack:
+        stack.enter_context(stop_signals(on_signal))
+        if until_input_ends:
+            stack.enter_context(end_of_input(stop.set))
+        try:
+            await _run_worker(settings, stop)
+        except asyncio.CancelledError:
+            raise DrainTimedOut("stopped at once by a second signal") from None
+
+
+async def _run_worker(settings: Settings, stop: asyncio.Event) -> None:
+    store = await Store.open(settings.mongodb_uri, settings.mongodb_database)
+    log.info(
+        "MongoDB is %s, RabbitMQ is %s",
+        without_password(settings.mongodb_uri),
+        without_password(settings.amqp_url),
+    )
     try:
-        yield
-    except asyncio.CancelledError:
-        raise DrainTimedOut("stopped at once by a second signal") from None
+        await Worker(settings, store, stop).run()
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        await store.close()
 
 
 def _log_retry(state: RetryCallState) -> None:

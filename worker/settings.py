@@ -25,6 +25,7 @@ _SECRET_OPTION: Final = re.compile(
     r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE
 )
 _AUTH_PROPERTIES: Final = re.compile(r"([?&]authMechanismProperties=)[^&]*", re.IGNORECASE)
+_NO_PORT: Final = re.compile(r":(?!//)(?!\d+(?:[/?,]|$))[^/?,]+")
 _WHITE_SPACE: Final = re.compile(r"\s+")
 
 
@@ -137,5 +138,6 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 def _explain(location: tuple[int | str, ...], held: object) -> str:
     name = str(location[0]) if location else "settings"
-    shown = _WHITE_SPACE.sub(" ", without_password(str(held)))
+    # Where a URL is wrong, a password may stand where its port should be.
+    shown = _NO_PORT.sub(":***", _WHITE_SPACE.sub(" ", without_password(str(held))))
     return f"{PREFIX}{name.upper()} is {shown!r}; it takes {_TAKES.get(name, 'another value')}"

@@ -12,14 +12,15 @@ from typing import Any, Final, Never, Self
 
 import aio_pika
 from aio_pika.abc import AbstractConnection
-from aiormq.channel import Channel
 from yarl import URL
 
 from contracts import topology
+from worker.broker.channels import DirectChannel, open_channel
 from worker.broker.declaring import declare_topology
 from worker.broker.failures import explain, translated_failures
 from worker.broker.publishing import Publisher
 from worker.broker.taking import Deliveries
+from worker.broker.tolerance import TolerantConnection
 from worker.errors import BrokerUnusable, SessionLost
 from worker.settings import without_password
 
@@ -28,21 +29,20 @@ CLOSE_TIMEOUT_SECONDS: Final = 5
 HEARTBEAT_SECONDS: Final = 10
 """A silent peer is given up after three of them."""
 
-FRAME_BUFFER_SIZE: Final = 1000
-"""aiormq hands frames from the connection to the channel through a queue; with its default of 10
-the two take turns every few messages."""
-
 
 class Session:
     """Two connections, so that a blocked publisher or its channel error cannot stop settling."""
 
     def __init__(
-        self, connections: tuple[AbstractConnection, ...], channels: tuple[Channel, ...]
+        self,
+        connections: tuple[AbstractConnection, ...],
+        taking: DirectChannel,
+        publishing: DirectChannel,
     ) -> None:
         self._connections = connections
-        self._channels = channels
-        self.deliveries = Deliveries(channels[0])
-        self.publisher = Publisher(channels[1])
+        self._channels = (taking, publishing)
+        self.deliveries = Deliveries(taking)
+        self.publisher = Publisher(publishing)
 
     @classmethod
     async def open(cls, url: str, prefetch_count: int) -> Self:
@@ -59,7 +59,7 @@ class Session:
             with translated_failures("opening channels", BrokerUnusable):
                 taking = await open_channel(connections[0], confirms=False)
                 publishing = await open_channel(connections[1], confirms=True)
-            session = cls(tuple(connections), (taking, publishing))
+            session = cls(tuple(connections), taking, publishing)
             await session.deliveries.start(prefetch_count)
         except BaseException:
             await _close_all(connections)
@@ -100,22 +100,8 @@ async def connect(url: str, purpose: str) -> AbstractConnection:
             target,
             timeout=CONNECT_TIMEOUT_SECONDS,
             client_properties={"connection_name": f"reservation-worker: {purpose}"},
+            connection_class=TolerantConnection,
         )
-
-
-async def open_channel(connection: AbstractConnection, *, confirms: bool) -> Channel:
-    """Open a channel below aio-pika's: the batches of the pipeline need its delivery tags."""
-    transport = connection.transport
-    if transport is None:
-        raise SessionLost("opening a channel: the connection is closed")
-    channel = await transport.connection.channel(
-        publisher_confirms=confirms,
-        frame_buffer_size=FRAME_BUFFER_SIZE,
-        on_return_raises=False,
-        timeout=CONNECT_TIMEOUT_SECONDS,
-    )
-    assert isinstance(channel, Channel)  # noqa: S101  # aiormq types it by its abstract base.
-    return channel
 
 
 async def _close_all(

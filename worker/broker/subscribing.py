@@ -10,8 +10,9 @@ from typing import Final
 
 from aiormq.abc import DeliveredMessage
 
+from worker.broker.channels import open_channel
 from worker.broker.failures import translated_failures
-from worker.broker.session import connect, open_channel
+from worker.broker.session import connect
 
 RPC_TIMEOUT_SECONDS: Final = 10
 

@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from aiormq.abc import DeliveredMessage
-from aiormq.channel import Channel
 from pamqp.commands import Basic
 
 from contracts import topology
+from worker.broker.channels import DirectChannel
 from worker.broker.failures import translated_failures
 from worker.messages import Delivery
 
@@ -27,8 +27,9 @@ TRACE_CHARACTERS_MAX: Final = 1024
 class Deliveries:
     """What the broker has handed over on one channel, in order."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: DirectChannel) -> None:
         self._channel = channel
+        channel.on_delivery = self._on_delivery
         self._waiting: deque[Delivery] = deque()
         self._arrived = asyncio.Event()
         self._consumer_tag = ""
@@ -45,7 +46,7 @@ class Deliveries:
                 prefetch_count=prefetch_count, timeout=RPC_TIMEOUT_SECONDS
             )
             consuming = await self._channel.basic_consume(
-                topology.REQUESTS, self._on_delivery, timeout=RPC_TIMEOUT_SECONDS
+                topology.REQUESTS, _unused_callback, timeout=RPC_TIMEOUT_SECONDS
             )
         self._consumer_tag = consuming.consumer_tag or ""
 
@@ -72,9 +73,11 @@ class Deliveries:
             for delivery in failed:
                 # A reject counts towards the delivery limit in every version of RabbitMQ.
                 await self._channel.basic_reject(delivery.tag, requeue=True, wait=False)
+            # The tag must be one that is unsettled: RabbitMQ knows no other.
+            tags = {delivery.tag for delivery in batch} - {delivery.tag for delivery in failed}
+            if tags:
+                await self._channel.basic_ack(max(tags), multiple=True, wait=False)
             self._settled_tag = max(delivery.tag for delivery in batch)
-            if len(failed) < len(batch):
-                await self._channel.basic_ack(self._settled_tag, multiple=True, wait=False)
 
     async def stop(self) -> None:
         """Take nothing more: ``collect`` ends, and what waits stays unsettled.
@@ -103,8 +106,7 @@ class Deliveries:
             self._settled_tag = self._last_tag
         return unsettled
 
-    async def _on_delivery(self, message: DeliveredMessage) -> None:
-        # aiormq runs this as a task that it cancels with the channel, so it only enqueues.
+    def _on_delivery(self, message: DeliveredMessage) -> None:
         tag = message.delivery_tag
         assert tag is not None, "the broker numbers every delivery"  # noqa: S101
         self._last_tag = max(self._last_tag, tag)
@@ -114,6 +116,10 @@ class Deliveries:
     def _on_cancelled(self, _frame: Basic.Cancel) -> None:
         if not self.cancelled_by_broker.done():
             self.cancelled_by_broker.set_result(None)
+
+
+async def _unused_callback(_message: DeliveredMessage) -> None:
+    """aiormq insists on one; a DirectChannel has its own way for deliveries."""
 
 
 def _delivery(tag: int, message: DeliveredMessage) -> Delivery:

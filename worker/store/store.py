@@ -70,10 +70,13 @@ class Store:
 
         Raises StoreUnusable when there is no replica set or sharded cluster at ``uri``.
         """
-        with translated_failures():
+        try:
             client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
                 uri, **_defaults_for(uri), appname=APP_NAME, tz_aware=True
             )
+        except (PyMongoError, ValueError, TypeError) as failure:
+            # Not only errors of the driver: a port that is no number is a plain ValueError.
+            raise StoreUnusable(f"RESERVATION_MONGODB_URI cannot be used: {failure}") from failure
         store = cls(client, database)
         try:
             await store.prepare()

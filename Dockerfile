@@ -1,0 +1,28 @@
+# The service alone: no embedded servers, no tools of development, no pip.
+#
+# Python 3.13 on slim Debian: every pinned dependency has a wheel for it, on x86-64 and arm64, so
+# that nothing is compiled. Alpine would save little and take musl instead of the glibc that the
+# tests run on.
+ARG BASE=python:3.13-slim-trixie
+
+FROM ${BASE} AS build
+WORKDIR /source
+RUN python -m venv --without-pip /venv
+COPY pyproject.toml README.md requirements.txt ./
+COPY contracts contracts
+COPY worker worker
+# As constraints, requirements.txt says which versions, and pyproject.toml which packages.
+RUN pip --python /venv install --no-cache-dir --disable-pip-version-check \
+    --constraint requirements.txt .
+
+FROM ${BASE}
+COPY --from=build /venv /venv
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
+# A number, as an orchestrator that forbids root cannot look up a name.
+USER 10001:10001
+# The first asks the worker to drain, see RESERVATION_DRAIN_SECONDS; the second stops it at once.
+STOPSIGNAL SIGTERM
+# No HEALTHCHECK: the worker listens on nothing, ends with an exit code when it cannot go on, and
+# waits for a server that is down. A restart would mend nothing that it does not mend itself.
+ENTRYPOINT ["reservation-worker"]
+CMD ["run"]

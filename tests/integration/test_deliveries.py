@@ -1,0 +1,134 @@
+"""Taking deliveries from a real broker: in order, settled once, and lost with no session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from contracts.topology import REQUESTS
+from tests.acceptance.client import Client
+from worker.broker import Session
+from worker.messages import Delivery
+
+DEADLINE_SECONDS: Final = 10
+
+Opening = Callable[[], Awaitable[Session]]
+
+
+async def collected(session: Session, number: int) -> list[Delivery]:
+    """So many deliveries, in however many batches they come."""
+    found: list[Delivery] = []
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while len(found) < number:
+            found += await session.deliveries.collect(number - len(found))
+    return found
+
+
+async def test_deliveries_are_collected_in_order_and_no_more_than_asked_for(
+    session: Session, client: Client
+) -> None:
+    await client.publish_all([{"number": number} for number in range(10)])
+    found = await collected(session, 10)
+    assert [delivery.body for delivery in found] == [b'{"number": %d}' % n for n in range(10)]
+    assert [delivery.tag for delivery in found] == list(range(1, 11))
+    await client.publish_all([{}] * 3)
+    await collected(session, 1)
+    assert len(await session.deliveries.collect(1)) == 1
+
+
+async def test_a_delivery_holds_what_the_contract_honours_and_nothing_else(
+    session: Session, client: Client
+) -> None:
+    trace = {"traceparent": "00-1-2-01", "tracestate": "a=b"}
+    await client.publish(
+        {"movieId": "heat"},
+        headers={**trace, "x-other": "1"},
+        correlation_id="c",
+        reply_to="r",
+        content_type="t",
+        content_encoding="e",
+        message_id="m",
+        priority=1,
+    )
+    (delivery,) = await collected(session, 1)
+    assert delivery == Delivery(
+        tag=1,
+        body=b'{"movieId": "heat"}',
+        routing_key="heat",
+        content_type="t",
+        content_encoding="e",
+        correlation_id="c",
+        reply_to="r",
+        trace_context=trace,
+    )
+
+
+async def test_a_trace_that_is_no_text_or_too_long_is_left_behind(
+    session: Session, client: Client
+) -> None:
+    await client.publish({}, headers={"traceparent": 5, "tracestate": "x" * 5000})
+    (delivery,) = await collected(session, 1)
+    assert not delivery.trace_context
+
+
+async def test_what_is_settled_is_gone_and_what_failed_comes_again_as_a_failure(
+    open_session: Opening, client: Client
+) -> None:
+    first = await open_session()
+    await client.publish_all([{"number": number} for number in range(6)])
+    deliveries = await collected(first, 6)
+    await first.deliveries.settle(deliveries[:4], failed=[deliveries[1], deliveries[3]])
+    again = await collected(first, 2)
+    assert [delivery.body for delivery in again] == [b'{"number": 1}', b'{"number": 3}']
+    assert [delivery.failures for delivery in again] == [1, 1]
+    await first.deliveries.settle(deliveries[4:], failed=[])
+    await first.deliveries.settle(again, failed=[])
+    await first.close()
+    assert await client.depth(REQUESTS) == 0
+
+
+async def test_a_batch_of_nothing_but_failures_settles_none_of_the_rest(
+    open_session: Opening, client: Client
+) -> None:
+    first = await open_session()
+    await client.publish_all([{"number": number} for number in range(3)])
+    deliveries = await collected(first, 3)
+    await first.deliveries.settle(deliveries[:2], failed=deliveries[:2])
+    await first.close()
+    assert await client.depth(REQUESTS) == 3
+
+
+async def test_what_is_handed_back_goes_to_another_session(
+    open_session: Opening, client: Client
+) -> None:
+    first = await open_session()
+    await client.publish_all([{"number": number} for number in range(5)])
+    deliveries = await collected(first, 5)
+    await first.deliveries.settle(deliveries[:2], failed=[])
+    await first.deliveries.stop()
+    assert await first.deliveries.collect(5) == []
+    second = await open_session()
+    assert await first.deliveries.hand_back() == 3
+    again = await collected(second, 3)
+    assert {delivery.body for delivery in again} == {delivery.body for delivery in deliveries[2:]}
+    assert await first.deliveries.hand_back() == 0
+
+
+async def test_a_stop_wakes_whoever_waits_for_a_delivery(session: Session) -> None:
+    collecting = asyncio.create_task(session.deliveries.collect(5))
+    await session.deliveries.stop()
+    await session.deliveries.stop()
+    assert await asyncio.wait_for(collecting, DEADLINE_SECONDS) == []
+
+
+async def test_what_a_lost_session_had_not_settled_comes_again(
+    open_session: Opening, client: Client
+) -> None:
+    first = await open_session()
+    await client.publish_all([{"number": number} for number in range(3)])
+    deliveries = await collected(first, 3)
+    await first.deliveries.settle(deliveries[:1], failed=[])
+    await first.close()
+    again = await collected(await open_session(), 2)
+    assert [delivery.body for delivery in again] == [b'{"number": 1}', b'{"number": 2}']

@@ -1,0 +1,174 @@
+"""What the store sees to when it is opened: transactions, collections, the validator."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import WriteError
+
+from tests.conftest import Servers
+from tests.unit.values import NOW, ask
+from worker.decision import decide
+from worker.embedded import programs
+from worker.errors import StoreUnusable
+from worker.store import Store
+
+Document = dict[str, Any]
+Database = AsyncDatabase[Document]
+
+FULL = {"id": 1, "capacity": 10, "bookedCount": 10}
+OVERBOOKED = {"id": 1, "capacity": 10, "bookedCount": 11}
+
+
+async def opened(servers: Servers, database: Database) -> None:
+    await (await Store.open(servers.mongodb_uri, database.name)).close()
+
+
+async def options(database: Database) -> Document:
+    (found,) = await (await database.list_collections(filter={"name": "movies"})).to_list()
+    return dict(found["options"])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [OVERBOOKED, {**FULL, "bookedCount": -1}, {"id": 1, "bookedCount": 1}],
+    ids=["overbooked", "negative", "no capacity"],
+)
+async def test_no_writer_may_store_a_movie_that_is_overbooked(
+    store: Store, database: Database, bad: Document
+) -> None:
+    assert store
+    with pytest.raises(WriteError, match="validation"):
+        await database.movies.insert_one({"timeSlots": [FULL, bad]})
+    await database.movies.insert_one({"_id": "heat", "timeSlots": [FULL]})
+    with pytest.raises(WriteError, match="validation"):
+        await database.movies.update_one({"_id": "heat"}, {"$set": {"timeSlots": [bad]}})
+
+
+@pytest.mark.parametrize(
+    "good",
+    [{}, {"timeSlots": []}, {"timeSlots": [{"id": 1, "capacity": 0}]}, {"timeSlots": [FULL]}],
+)
+async def test_every_other_movie_may_be_stored(
+    store: Store, database: Database, good: Document
+) -> None:
+    assert store
+    await database.movies.insert_one(good)
+
+
+async def test_a_collection_that_was_there_before_gets_the_rule_and_keeps_its_documents(
+    servers: Servers, database: Database
+) -> None:
+    await database.movies.insert_one({"_id": "bad", "timeSlots": [OVERBOOKED], "n": 1})
+    await opened(servers, database)
+    with pytest.raises(WriteError, match="validation"):
+        await database.movies.insert_one({"timeSlots": [OVERBOOKED]})
+    await database.movies.update_one({"_id": "bad"}, {"$inc": {"n": 1}})
+    assert await database.movies.find_one() == {"_id": "bad", "timeSlots": [OVERBOOKED], "n": 2}
+
+
+async def test_an_overbooked_slot_from_before_does_not_stop_the_others_of_its_movie(
+    servers: Servers, database: Database
+) -> None:
+    other = {"id": 2, "capacity": 5, "bookedCount": 0}
+    await database.movies.insert_one({"_id": "heat", "timeSlots": [OVERBOOKED, other]})
+    store = await Store.open(servers.mongodb_uri, database.name)
+    reading = await store.read(["heat"], [])
+    decided = decide([ask("a", slot=2), ask("b")], reading.movies, {}, NOW)
+    await store.commit(decided.bookings, decided.outcomes)
+    recorded = await store.outcomes(["a", "b"])
+    assert (recorded["a"].outcome, recorded["b"].reason) == ("confirmed", "sold_out")
+    await store.close()
+
+
+async def test_a_rule_of_somebody_elses_stays_and_is_warned_about(
+    servers: Servers, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    theirs = {"$jsonSchema": {"required": ["title"]}}
+    await database.create_collection("movies", validator=theirs, validationLevel="strict")
+    before = await options(database)
+    with caplog.at_level(logging.WARNING):
+        await opened(servers, database)
+    assert await options(database) == before
+    assert "validator of its own" in caplog.text
+
+
+async def test_opening_again_changes_and_warns_of_nothing(
+    servers: Servers, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    await opened(servers, database)
+    before = await options(database)
+    with caplog.at_level(logging.WARNING):
+        await opened(servers, database)
+    assert await options(database) == before
+    assert caplog.text == ""
+
+
+async def test_many_workers_may_start_at_once_on_an_empty_database(
+    servers: Servers, database: Database
+) -> None:
+    await asyncio.gather(*(opened(servers, database) for _ in range(6)))
+    assert set(await database.list_collection_names()) == {"movies", "reservations"}
+    assert (await options(database))["validationLevel"] == "moderate"
+
+
+async def test_many_workers_may_start_at_once_on_a_collection_without_the_rule(
+    servers: Servers, database: Database
+) -> None:
+    await database.movies.insert_one({"_id": "heat"})
+    await asyncio.gather(*(opened(servers, database) for _ in range(6)))
+    assert "validator" in await options(database)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+@pytest.fixture
+async def lone_mongod(tmp_path: Path) -> AsyncIterator[str]:
+    """The URI of a mongod that belongs to no replica set."""
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        *(str(programs.mongod()), "--port", str(port), "--dbpath", str(tmp_path)),
+        *("--bind_ip", "127.0.0.1", "--nounixsocket"),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    uri = f"mongodb://127.0.0.1:{port}/"
+    async with AsyncMongoClient[Document](uri) as client:
+        await client.admin.command("ping")
+    yield uri
+    process.terminate()
+    await process.wait()
+
+
+async def test_a_lone_mongod_is_refused_with_the_way_to_mend_it(lone_mongod: str) -> None:
+    with pytest.raises(StoreUnusable) as unusable:
+        await Store.open(lone_mongod, "reservations")
+    assert "replSet" in str(unusable.value)
+    assert unusable.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200",
+        "mongodb://127.0.0.1:99999/",
+        "mongodb://127.0.0.1:port/",
+        "mongodb://user:pass:word@127.0.0.1/",
+        "mongodb+srv://no.such.cluster.invalid/",
+    ],
+)
+async def test_a_uri_that_cannot_be_used_is_an_unusable_store_and_no_crash(uri: str) -> None:
+    with pytest.raises(StoreUnusable) as unusable:
+        await asyncio.wait_for(Store.open(uri, "reservations"), 20)
+    assert "pass:word" not in str(unusable.value)
+    assert "\n" not in str(unusable.value)

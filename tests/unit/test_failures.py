@@ -1,0 +1,183 @@
+"""No exception of a driver is left untranslated, and what matters of it is not lost."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import ssl
+from types import ModuleType
+from typing import Any, Final, cast
+
+import aio_pika.exceptions
+import aiormq.exceptions
+import bson.errors
+import pamqp.exceptions
+import pymongo.errors
+import pytest
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from worker import errors
+from worker.broker import failures as broker
+from worker.errors import BrokerUnusable, Conflict, Refused, SessionLost, StoreUnusable, WorkerError
+from worker.store import failures as store
+
+
+def exceptions_of(*modules: ModuleType) -> list[type[Exception]]:
+    """Every exception class that the modules define, in a stable order."""
+    names = {module.__name__ for module in modules}
+    found = {
+        member
+        for module in modules
+        for member in vars(module).values()
+        if inspect.isclass(member) and issubclass(member, Exception) and member.__module__ in names
+    }
+    return sorted(found, key=lambda cls: (cls.__module__, cls.__qualname__))
+
+
+RETURN: Final = Basic.Return()
+RETURNED: Final = DeliveredMessage(
+    delivery=RETURN, header=ContentHeader(), body=b"", channel=cast(AbstractChannel, None)
+)
+ARGUMENTS: Final[dict[str, tuple[Any, ...]]] = {
+    "BulkWriteError": ({"writeErrors": [{"code": 1, "errmsg": "went wrong"}]},),
+    "ClientBulkWriteException": ({}, False),
+    "EncryptionError": (RuntimeError("went wrong"),),
+    "EncryptedCollectionError": (RuntimeError("went wrong"), {}),
+    "DeliveryError": (None, Basic.Nack(1)),
+    "PublishError": (RETURNED, RETURN),
+    "UnmarshalingException": ("ContentHeader", ValueError("went wrong")),
+}
+
+
+def instance_of(cls: type[Exception]) -> Exception:
+    """An exception of the class, made as the library itself makes it."""
+    return cls(*ARGUMENTS.get(cls.__name__, ("went wrong",)))
+
+
+def raised_by_store(failure: Exception) -> WorkerError:
+    with pytest.raises(WorkerError) as raised, store.translated_failures():
+        raise failure
+    assert raised.value.__cause__ is failure
+    return raised.value
+
+
+def raised_by_broker(
+    failure: Exception, error: type[BrokerUnusable] = SessionLost
+) -> BrokerUnusable:
+    with pytest.raises(BrokerUnusable) as raised, broker.translated_failures("doing it", error):
+        raise failure
+    assert raised.value.__cause__ is failure
+    return raised.value
+
+
+STORE: Final = exceptions_of(pymongo.errors, bson.errors)
+BROKER: Final = exceptions_of(aiormq.exceptions, aio_pika.exceptions, pamqp.exceptions)
+
+
+@pytest.mark.parametrize("cls", STORE, ids=lambda cls: cls.__name__)
+def test_every_exception_of_the_mongodb_driver_becomes_one_of_ours(cls: type[Exception]) -> None:
+    assert isinstance(raised_by_store(instance_of(cls)), Conflict | Refused | StoreUnusable)
+
+
+@pytest.mark.parametrize("cls", BROKER, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+def test_every_exception_of_the_rabbitmq_client_becomes_one_of_ours(cls: type[Exception]) -> None:
+    failure = instance_of(cls)
+    assert type(raised_by_broker(failure)) is SessionLost
+    assert type(raised_by_broker(failure, BrokerUnusable)) is BrokerUnusable
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ConnectionResetError("reset"),
+        OSError("no route"),
+        ssl.SSLError("bad certificate"),
+        TimeoutError(),
+        RuntimeError("the channel is closed"),
+        StopAsyncIteration(),
+    ],
+)
+def test_what_the_sockets_below_the_client_raise_becomes_one_of_ours(failure: Exception) -> None:
+    assert "doing it" in str(raised_by_broker(failure))
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(112, Conflict), (11000, Conflict)]
+    + [(code, Refused) for code in (2, 14, 28, 121, 10334, 17280)]
+    + [(code, StoreUnusable) for code in (None, 1, 13, 18, 50, 91, 189, 251, 263)],
+)
+def test_the_code_of_a_failure_tells_a_lost_race_from_a_refusal(
+    code: int | None, expected: type[WorkerError]
+) -> None:
+    assert type(raised_by_store(pymongo.errors.OperationFailure("no", code))) is expected
+    bulk = pymongo.errors.BulkWriteError({"writeErrors": [{"code": code, "errmsg": "no"}]})
+    assert type(raised_by_store(bulk)) is expected
+
+
+def test_a_transient_transaction_error_is_a_lost_race_whatever_its_code() -> None:
+    details = {"errorLabels": ["TransientTransactionError"]}
+    failure = pymongo.errors.OperationFailure("no", 251, details)
+    assert type(raised_by_store(failure)) is Conflict
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OverflowError("MongoDB can only handle up to 8-byte ints"),
+        pymongo.errors.DocumentTooLarge("16 MB"),
+        bson.errors.InvalidDocument("cannot encode"),
+        bson.errors.InvalidStringData("not UTF-8"),
+    ],
+)
+def test_what_bson_cannot_hold_is_refused_and_no_outage(failure: Exception) -> None:
+    assert type(raised_by_store(failure)) is Refused
+
+
+def test_an_outage_is_told_in_one_line_without_the_state_of_the_cluster() -> None:
+    text = "127.0.0.1:1: refused, Timeout: 5s, Topology Description: <...>, full error: {...}"
+    told = str(raised_by_store(pymongo.errors.ServerSelectionTimeoutError(text)))
+    assert told == "MongoDB cannot be reached: 127.0.0.1:1: refused"
+
+
+def test_a_bad_uri_is_told_with_the_name_of_its_variable() -> None:
+    told = raised_by_store(pymongo.errors.InvalidURI("bad escape"))
+    assert "RESERVATION_MONGODB_URI" in str(told)
+
+
+@pytest.mark.parametrize(
+    "failure", [ValueError("ours"), KeyError("ours"), asyncio.CancelledError()]
+)
+def test_an_error_of_our_own_is_not_taken_for_one_of_a_driver(failure: BaseException) -> None:
+    with pytest.raises(type(failure)), store.translated_failures():
+        raise failure
+    with pytest.raises(type(failure)), broker.translated_failures("doing it"):
+        raise failure
+
+
+def test_a_failure_that_says_nothing_by_itself_is_told_by_its_name() -> None:
+    assert "TimeoutError" in broker.explain(TimeoutError())
+    assert "320" in broker.explain(aiormq.exceptions.ConnectionClosed(320, "CONNECTION_FORCED"))
+    assert broker.explain(None)
+
+
+OURS: Final = [
+    cls for cls in vars(errors).values() if inspect.isclass(cls) and issubclass(cls, WorkerError)
+]
+
+
+@pytest.mark.parametrize("cls", OURS, ids=lambda cls: cls.__name__)
+def test_every_error_of_ours_explains_itself_and_has_an_exit_code(cls: type[WorkerError]) -> None:
+    assert cls.__doc__
+    assert str(cls()) == cls.__doc__.strip()
+    assert str(cls("in particular")) == "in particular"
+    assert cls.exit_code in {1, 2, 3, 4, 5, 6}
+
+
+def test_the_exit_codes_are_those_of_the_contract() -> None:
+    assert errors.BadSettings.exit_code == 2
+    assert errors.BrokerUnusable.exit_code == 3
+    assert errors.StoreUnusable.exit_code == 4
+    assert errors.TopologyDiffers.exit_code == 5

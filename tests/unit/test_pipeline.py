@@ -1,0 +1,207 @@
+"""What happens to a batch, in which order, and what does not happen when something fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from tests.unit.fakes import VirtualTime
+from tests.unit.world import Gate, World, delivery, everything_else, finished
+from worker.errors import SessionLost, StoreUnusable
+from worker.messages import Delivery
+from worker.pipeline import REFUSED_PUBLISH_SECONDS
+
+pytestmark = pytest.mark.usefixtures("virtual_time")
+
+
+async def test_a_batch_is_committed_then_published_then_settled() -> None:
+    world = World([[delivery(1), delivery(2)]])
+    await finished(world.run())
+    assert [line for line in world.diary if not line.startswith("collected")] == [
+        "committed",
+        "published 2",
+        "settled 1 2",
+    ]
+    assert world.failed == []
+
+
+async def test_a_request_is_not_settled_before_its_event_is_confirmed() -> None:
+    confirming = Gate()
+    world = World([[delivery(1)]], publish_gates=[confirming])
+    running = asyncio.create_task(world.run())
+    await confirming.reach()
+    assert world.store.ledger
+    assert world.settled == []
+    confirming.opened.set()
+    await finished(running)
+    assert world.settled == [1]
+
+
+async def test_the_next_batch_is_committed_while_the_last_one_is_announced() -> None:
+    confirming, committing = Gate(), Gate()
+    world = World(
+        [[delivery(1)], [delivery(2)]],
+        publish_gates=[confirming],
+        commit_gates=[Gate(opened=True), committing],
+    )
+    running = asyncio.create_task(world.run())
+    await confirming.reach()
+    await committing.reach()
+    committing.opened.set()
+    confirming.opened.set()
+    await finished(running)
+    assert world.settled == [1, 2]
+
+
+async def test_batches_are_announced_and_settled_in_their_order_though_the_first_is_slow() -> None:
+    confirming = Gate()
+    world = World([[delivery(n)] for n in range(1, 5)], publish_gates=[confirming])
+    running = asyncio.create_task(world.run())
+    await confirming.reach()
+    await world.until("committed", 2)
+    assert world.settled == []
+    confirming.opened.set()
+    await finished(running)
+    assert world.settled == [1, 2, 3, 4]
+    published = [json.loads(message.body)["requestId"] for message in world.published]
+    assert published == ["r1", "r2", "r3", "r4"]
+
+
+async def test_each_delivery_is_settled_once_whatever_its_answer() -> None:
+    deliveries = [
+        delivery(1),
+        delivery(2, "r1"),
+        delivery(3, "r1", numberOfPeople=2),
+        delivery(4, numberOfPeople=0),
+        Delivery(tag=5, body=b"nonsense"),
+        delivery(6, movieId="jaws"),
+    ]
+    world = World([deliveries])
+    pipeline = await finished(world.run())
+    assert world.settled == [1, 2, 3, 4, 5, 6]
+    assert [m.headers.get("x-reservation-error") for m in world.published] == [
+        None,
+        None,
+        "request_id_reused",
+        None,
+        "invalid_request",
+        "unreadable_request",
+        None,
+    ]
+    assert pipeline.answered == {
+        "confirmed": 2,
+        "request_id_reused": 1,
+        "invalid_request": 1,
+        "unreadable_request": 1,
+        "unknown_movie": 1,
+    }
+
+
+async def test_what_cannot_be_read_touches_no_store() -> None:
+    world = World([[Delivery(tag=1, body=b"nonsense")]])
+    world.store.always = StoreUnusable()
+    await finished(world.run())
+    assert world.settled == [1]
+
+
+async def test_an_event_that_the_broker_refuses_is_published_again_by_itself() -> None:
+    world = World([[delivery(1), delivery(2), delivery(3)]])
+    await finished(world.run())
+    world.refusals = {world.published[1].body: 2}
+    repeated = world.published[1]
+    world.published.clear()
+    world.batches = [[delivery(1), delivery(2), delivery(3)]]
+    await finished(world.run())
+    assert world.published[3:] == [repeated, repeated]
+    assert world.failed == []
+
+
+async def test_an_event_refused_for_too_long_fails_its_delivery_and_no_other(
+    virtual_time: VirtualTime,
+) -> None:
+    world = World([[delivery(1), delivery(2), delivery(3)]])
+    await finished(world.run())
+    world.refusals = {world.published[1].body: 10**9}
+    world.batches, world.settled = [[delivery(1), delivery(2), delivery(3)]], []
+    await finished(world.run())
+    assert (world.settled, world.failed) == ([1, 2, 3], [2])
+    assert virtual_time.now_seconds >= REFUSED_PUBLISH_SECONDS
+
+
+async def test_a_delivery_has_failed_if_either_its_event_or_its_dead_letter_is_refused() -> None:
+    letter = delivery(1, numberOfPeople=0)
+    world = World([[letter, delivery(2)]], refusals={letter.body: 10**9})
+    await finished(world.run())
+    assert world.failed == [1]
+
+
+async def test_a_lost_session_settles_nothing() -> None:
+    world = World([[delivery(1)], [delivery(2)]], publish_error=SessionLost("gone"))
+    with pytest.RaisesGroup(pytest.RaisesExc(SessionLost, match="gone"), flatten_subgroups=True):
+        await finished(world.run())
+    assert world.settled == []
+
+
+async def test_cancellation_while_announcing_settles_nothing() -> None:
+    confirming = Gate()
+    world = World([[delivery(1)]], publish_gates=[confirming])
+    running = asyncio.create_task(world.run())
+    await confirming.reach()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await finished(running)
+    assert (world.settled, world.published) == ([], [])
+
+
+async def test_cancellation_while_committing_publishes_and_settles_nothing() -> None:
+    committing = Gate()
+    world = World([[delivery(1)]], commit_gates=[committing])
+    running = asyncio.create_task(world.run())
+    await committing.reach()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await finished(running)
+    assert (world.settled, world.published) == ([], [])
+
+
+async def test_when_mongodb_stays_away_what_is_recorded_is_still_announced() -> None:
+    confirming, committing = Gate(), Gate()
+    world = World(
+        [[delivery(1)], [delivery(2)]],
+        publish_gates=[confirming],
+        commit_gates=[Gate(opened=True), committing],
+        should_give_up=True,
+    )
+    running = asyncio.create_task(world.run())
+    await confirming.reach()
+    await committing.reach()
+    world.store.always = StoreUnusable("away")
+    committing.opened.set()
+    await everything_else()
+    confirming.opened.set()
+    with pytest.RaisesGroup(pytest.RaisesExc(StoreUnusable, match="away"), flatten_subgroups=True):
+        await finished(running)
+    assert world.settled == [1]
+
+
+async def test_the_end_of_the_inbox_finishes_what_is_under_way() -> None:
+    confirming = Gate()
+    world = World([[delivery(1)]], publish_gates=[confirming])
+    running = asyncio.create_task(world.run())
+    await confirming.reach()
+    await world.until("collected ")
+    confirming.opened.set()
+    await finished(running)
+    assert world.settled == [1]
+
+
+async def test_a_batch_that_comes_again_books_nothing_and_is_answered_alike() -> None:
+    world = World([[delivery(1), delivery(2)]])
+    await finished(world.run())
+    first, world.published = world.published, []
+    world.batches = [[delivery(1), delivery(2)]]
+    await finished(world.run())
+    assert world.published == first
+    assert world.booked() == 2

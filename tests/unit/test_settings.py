@@ -1,0 +1,234 @@
+"""The settings: where they come from, what they default to, and how a bad one is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from worker.cli import main
+from worker.errors import BadSettings
+from worker.settings import Settings, environment_of, load_settings, without_password
+
+
+@pytest.fixture(autouse=True)
+def _empty_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in tuple(os.environ):
+        if name.startswith("RESERVATION_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def refusal(**overrides: object) -> str:
+    with pytest.raises(BadSettings) as refused:
+        load_settings(**overrides)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    settings = load_settings()
+    assert settings.amqp_url == "amqp://guest:guest@localhost:5672/"
+    assert settings.mongodb_uri == "mongodb://localhost:27017/?replicaSet=rs0"
+    assert settings.mongodb_database == "reservations"
+    assert settings.batch_size == 500
+    assert settings.prefetch_count == 2000
+    assert settings.log_level == "INFO"
+    assert settings.drain_seconds == 25
+
+
+def test_the_prefetch_follows_the_batch_size_unless_it_is_given() -> None:
+    assert load_settings(batch_size=10).prefetch_count == 40
+    assert load_settings(batch_size=10, prefetch=11).prefetch_count == 11
+    assert load_settings(batch_size=10_000).prefetch_count == 40_000
+
+
+def test_logs_are_text_on_a_terminal_and_json_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert load_settings().effective_log_format == "text"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    assert load_settings().effective_log_format == "json"
+    assert load_settings(log_format="text").effective_log_format == "text"
+
+
+def test_each_setting_has_an_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = {
+        "AMQP_URL": "amqps://broker/seats",
+        "MONGODB_URI": "mongodb+srv://cluster.example/",
+        "MONGODB_DATABASE": "cinema",
+        "BATCH_SIZE": "7",
+        "PREFETCH": "70",
+        "LOG_LEVEL": "debug",
+        "LOG_FORMAT": "json",
+        "DRAIN_SECONDS": "0.5",
+    }
+    for name, value in held.items():
+        monkeypatch.setenv("RESERVATION_" + name, value)
+    settings = load_settings()
+    assert settings.model_dump() == {
+        "amqp_url": "amqps://broker/seats",
+        "mongodb_uri": "mongodb+srv://cluster.example/",
+        "mongodb_database": "cinema",
+        "batch_size": 7,
+        "prefetch": 70,
+        "log_level": "DEBUG",
+        "log_format": "json",
+        "drain_seconds": 0.5,
+    }
+
+
+def test_the_command_line_goes_before_the_environment_and_that_before_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lines = [f"RESERVATION_{name}=3" for name in ("BATCH_SIZE", "PREFETCH", "DRAIN_SECONDS")]
+    (tmp_path / ".env").write_text("\n".join(lines))
+    monkeypatch.setenv("RESERVATION_BATCH_SIZE", "2")
+    monkeypatch.setenv("RESERVATION_DRAIN_SECONDS", "2")
+    settings = load_settings(batch_size="1", prefetch=None)
+    assert (settings.batch_size, settings.drain_seconds, settings.prefetch) == (1, 2, 3)
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESERVATION_BATCH_SIZE", "")
+    assert load_settings().batch_size == 500
+
+
+def test_the_settings_reach_a_child_process_whole() -> None:
+    settings = load_settings(batch_size=7, drain_seconds=1.5)
+    given = environment_of(settings)
+    assert given["RESERVATION_BATCH_SIZE"] == "7"
+    assert given["RESERVATION_DRAIN_SECONDS"] == "1.5"
+    assert "RESERVATION_PREFETCH" not in given
+    assert given["PATH"] == os.environ["PATH"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "takes"),
+    [
+        ("amqp_url", "http://broker/", "amqp://"),
+        ("amqp_url", "amqp://", "amqp://"),
+        ("amqp_url", "amqp://broker:99999/", "amqp://"),
+        ("amqp_url", "broker", "amqp://"),
+        ("mongodb_uri", "mongo://localhost", "mongodb://"),
+        ("mongodb_uri", "mongodb://", "mongodb://"),
+        ("mongodb_uri", "localhost:27017", "mongodb://"),
+        ("mongodb_database", "a b", "characters"),
+        ("mongodb_database", "a/b", "characters"),
+        ("mongodb_database", "x" * 64, "characters"),
+        ("batch_size", "0", "1 to 10000"),
+        ("batch_size", "10001", "1 to 10000"),
+        ("batch_size", "many", "integer"),
+        ("batch_size", "1.5", "integer"),
+        ("prefetch", "0", "65535"),
+        ("prefetch", "65536", "65535"),
+        ("log_level", "LOUD", "DEBUG, INFO, WARNING or ERROR"),
+        ("log_format", "xml", "text or json"),
+        ("drain_seconds", "-1", "0 to 3600"),
+        ("drain_seconds", "nan", "0 to 3600"),
+        ("drain_seconds", "inf", "0 to 3600"),
+        ("drain_seconds", "soon", "0 to 3600"),
+    ],
+)
+def test_a_bad_value_is_told_with_its_variable_what_it_holds_and_what_it_takes(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, takes: str
+) -> None:
+    monkeypatch.setenv("RESERVATION_" + name.upper(), value)
+    line = refusal()
+    assert "RESERVATION_" + name.upper() in line
+    assert value in line
+    assert takes in line.partition("it takes")[2]
+
+
+def test_all_bad_values_are_told_at_once() -> None:
+    line = refusal(batch_size="many", log_format="xml")
+    assert "RESERVATION_BATCH_SIZE" in line
+    assert "RESERVATION_LOG_FORMAT" in line
+
+
+def test_a_prefetch_below_the_batch_size_is_refused() -> None:
+    assert "RESERVATION_PREFETCH is 9" in refusal(batch_size=10, prefetch=9)
+    assert "RESERVATION_PREFETCH is 499" in refusal(prefetch=499)
+
+
+def test_a_value_of_several_lines_is_refused_in_one() -> None:
+    refusal(amqp_url="http:\n//x\n")
+
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("amqp_url", f"http://guest:{SECRET}@broker/"),
+        ("amqp_url", f"amqp:guest:{SECRET}@broker"),
+        ("amqp_url", f"guest:{SECRET}@broker"),
+        ("amqp_url", f"amqp://guest:{SECRET}@:5672/"),
+        ("amqp_url", f"amqp://guest:{SECRET}"),
+        ("amqp_url", f"guest:{SECRET}"),
+        ("mongodb_uri", f"mongo://user:{SECRET}@host/"),
+        ("mongodb_uri", f"user:{SECRET}@host"),
+        ("mongodb_uri", f"mongo://host/?tlsCertificateKeyFilePassword={SECRET}"),
+        ("mongodb_uri", f"mongo://host/?authMechanismProperties=AWS_SESSION_TOKEN:{SECRET}"),
+        ("mongodb_uri", f"mongodb:/user:{SECRET}"),
+    ],
+)
+def test_a_refusal_never_shows_a_password(name: str, value: str) -> None:
+    assert SECRET not in refusal(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("amqp://guest:secret@broker:5672/vhost", "amqp://***@broker:5672/vhost"),
+        ("amqps://broker/vhost", "amqps://broker/vhost"),
+        ("amqp://guest:a@b/secret@broker/", "amqp://***@broker/"),
+        ("mongodb://u:p@a,b/?replicaSet=rs0", "mongodb://***@a,b/?replicaSet=rs0"),
+        ("mongodb+srv://u:p@cluster/", "mongodb+srv://***@cluster/"),
+    ],
+)
+def test_a_url_is_shown_without_its_user_and_password(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+
+
+def test_the_representation_of_the_settings_shows_no_url() -> None:
+    settings = load_settings(amqp_url=f"amqp://guest:{SECRET}@broker/")
+    assert SECRET not in repr(settings)
+    assert SECRET not in str(settings)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--batch-size", "0"],
+        ["run", "--amqp-url", "nonsense"],
+        ["run", "--no-such-option"],
+        ["no-such-command"],
+        [],
+    ],
+)
+def test_bad_arguments_end_with_exit_code_2_and_the_reason_on_standard_error(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code: object = main(arguments)
+    except SystemExit as exit_:
+        code = exit_.code
+    shown = capsys.readouterr()
+    assert code == 2
+    assert shown.out == ""
+    assert shown.err
+
+
+@pytest.mark.parametrize("name", list(Settings.model_fields))
+def test_the_help_shows_each_option_with_its_variable(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as exit_:
+        main(["run", "--help"])
+    assert exit_.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--" + name.replace("_", "-") in shown
+    assert f"[RESERVATION_{name.upper()}]" in shown

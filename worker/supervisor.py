@@ -1,0 +1,128 @@
+"""``run --processes N``: several workers on the same queue, kept running and stopped together.
+
+A parent that does no work itself: it starts the processes, starts again what ends, passes on
+signals, and waits for every drain. It knows of a worker only its exit code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import sys
+import time
+from contextlib import suppress
+from typing import Final
+
+from worker.errors import (
+    BadSettings,
+    BrokerUnusable,
+    DrainTimedOut,
+    StoreUnusable,
+    TopologyDiffers,
+    WorkerError,
+)
+from worker.settings import Settings, environment_of
+from worker.signals import stop_signals
+
+log: Final = logging.getLogger(__name__)
+
+START_FAILURES: Final[dict[int, type[WorkerError]]] = {
+    failure.exit_code: failure
+    for failure in (BadSettings, BrokerUnusable, StoreUnusable, TopologyDiffers)
+}
+"""A worker ends with one of these codes only at its start, and has said why itself."""
+
+RESTART_FIRST_WAIT_SECONDS: Final = 0.5
+RESTART_LONGEST_WAIT_SECONDS: Final = 15
+STEADY_SECONDS: Final = 60
+"""A process that lived for so long did not die of its start: the backoff begins anew."""
+
+
+async def run_processes(settings: Settings, processes: int) -> None:
+    """Keep so many worker processes running until a signal, then drain all of them.
+
+    Raises the error of the first process that cannot even start, and DrainTimedOut if one of
+    them did not drain in time.
+    """
+    supervisor = Supervisor(settings)
+    with stop_signals(supervisor.stop):
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(1, processes + 1):
+                tasks.create_task(supervisor.keep_running(number))
+    if any(supervisor.exit_codes):
+        raise DrainTimedOut(f"the processes ended with {supervisor.exit_codes}")
+
+
+class Supervisor:
+    """The processes that are meant to run."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._environment = environment_of(settings)
+        self._running: set[asyncio.subprocess.Process] = set()
+        self._stopping = asyncio.Event()
+        self.exit_codes: list[int] = []
+
+    def stop(self) -> None:
+        """Pass the signal on; called once more, it reaches the processes once more and aborts."""
+        self._stopping.set()
+        for process in self._running:
+            _terminate(process)
+
+    async def keep_running(self, number: int) -> None:
+        """Run one process after the other until the stop."""
+        failures = 0
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            code = await self._run_one()
+            if self._stopping.is_set():
+                self.exit_codes.append(code)
+                return
+            if failure := START_FAILURES.get(code) if not failures else None:
+                raise failure(f"worker process {number} could not start")
+            failures = 1 if time.monotonic() - started > STEADY_SECONDS else failures + 1
+            wait_seconds = _backoff(failures)
+            log.warning(
+                "worker process %d ended with %d, starting another in %.1f s",
+                number,
+                code,
+                wait_seconds,
+            )
+            await self._pause(wait_seconds)
+
+    async def _run_one(self) -> int:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "worker", "run", "--until-input-ends",
+            env=self._environment,
+            # The other end is open for as long as this process lives, and its end is a stop.
+            stdin=asyncio.subprocess.PIPE,
+            # A Ctrl-C in the terminal comes here and is passed on; twice would be an abort.
+            start_new_session=True,
+        )  # fmt: skip
+        self._running.add(process)
+        try:
+            return await process.wait()
+        except asyncio.CancelledError:
+            # Another process could not start, so none of them shall run.
+            _terminate(process)
+            await process.wait()
+            raise
+        finally:
+            self._running.discard(process)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+
+def _terminate(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.terminate()
+
+
+def _backoff(failures: int) -> float:
+    longest = min(RESTART_FIRST_WAIT_SECONDS * 2**failures, RESTART_LONGEST_WAIT_SECONDS)
+    return random.uniform(longest / 2, longest)  # noqa: S311  # Jitter, not a secret.
