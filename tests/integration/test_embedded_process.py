@@ -75,8 +75,10 @@ async def test_a_server_that_ends_at_its_start_is_reported_with_the_end_of_its_l
     async def never() -> bool:
         return False
 
+    earlier = await shell(tmp_path, "echo yesterday")
     with pytest.raises(EmbeddedServerError, match="yesterday"):
-        await (await shell(tmp_path, "echo yesterday")).until(never, DEADLINE_SECONDS)
+        await earlier.until(never, DEADLINE_SECONDS)
+    await earlier.kill()
     server = await shell(tmp_path, "echo no room on this disk; exit 3")
     with pytest.raises(EmbeddedServerError, match=r"shell ended .*\n.*no room") as error:
         await server.until(never, DEADLINE_SECONDS)

@@ -17,7 +17,7 @@ from pamqp.header import ContentHeader
 
 from worker.errors import SessionLost
 
-OPEN_TIMEOUT_SECONDS: Final = 10
+RPC_TIMEOUT_SECONDS: Final = 10
 
 FRAME_BUFFER_SIZE: Final = 1000
 """aiormq hands frames from the connection to the channel through a queue; with its default of 10
@@ -30,11 +30,21 @@ class DirectChannel(Channel):
     aiormq finds the publisher of a returned message by its message id, and drops one without.
     """
 
-    on_delivery: Callable[[DeliveredMessage], None]
     on_return: Callable[[DeliveredMessage], None]
+    _on_delivery: Callable[[DeliveredMessage], None]
+
+    async def consume(
+        self, queue: str, on_delivery: Callable[[DeliveredMessage], None], *, no_ack: bool = False
+    ) -> str:
+        """Begin to consume the one queue of this channel, and return the consumer's tag."""
+        self._on_delivery = on_delivery
+        consuming = await self.basic_consume(
+            queue, _unused_callback, no_ack=no_ack, timeout=RPC_TIMEOUT_SECONDS
+        )
+        return consuming.consumer_tag or ""
 
     async def _on_deliver_frame(self, frame: Basic.Deliver) -> None:
-        self.on_delivery(await self._content_of(frame))
+        self._on_delivery(await self._content_of(frame))
 
     async def _on_return_frame(self, frame: Basic.Return) -> None:
         self.on_return(await self._content_of(frame))
@@ -44,6 +54,10 @@ class DirectChannel(Channel):
         if not isinstance(header, ContentHeader):
             raise SessionLost(f"a message without a content header: {header!r}")
         return await self._read_content(frame, header)
+
+
+async def _unused_callback(_message: DeliveredMessage) -> None:
+    """aiormq insists on one; a DirectChannel has its own way for deliveries."""
 
 
 async def open_channel(connection: AbstractConnection, *, confirms: bool) -> DirectChannel:
@@ -59,5 +73,5 @@ async def open_channel(connection: AbstractConnection, *, confirms: bool) -> Dir
         transport, number, publisher_confirms=confirms, frame_buffer=FRAME_BUFFER_SIZE
     )
     transport.channels[number] = channel
-    await channel.open(timeout=OPEN_TIMEOUT_SECONDS)
+    await channel.open(timeout=RPC_TIMEOUT_SECONDS)
     return channel

@@ -83,32 +83,42 @@ def _publish(message: Message) -> bytes:
 
 
 def _content_header(message: Message) -> bytes:
-    flags = HEADERS | DELIVERY_MODE | APP
-    values = []
-    if message.content_type is not None:
-        flags |= CONTENT_TYPE
-        values.append(_short(message.content_type))
-    if message.content_encoding is not None:
-        flags |= CONTENT_ENCODING
-        values.append(_short(message.content_encoding))
-    values += (_table(message.headers), bytes((PERSISTENT,)))
-    if message.correlation_id is not None:
-        flags |= CORRELATION_ID
-        values.append(_short(message.correlation_id))
-    if message.reply_to is not None:
-        flags |= REPLY_TO
-        values.append(_short(message.reply_to))
-    if message.message_id is not None:
-        flags |= MESSAGE_ID
-        values.append(_short(message.message_id))
+    flags, values = HEADERS | DELIVERY_MODE | APP, b""
     if message.timestamp is not None:
         flags |= TIMESTAMP
-        values.append(_TIMESTAMP.pack(int(message.timestamp.timestamp())))
-    if message.type is not None:
-        flags |= TYPE
-        values.append(_short(message.type))
-    values.append(_short(APP_ID))
-    return _HEADER.pack(CLASS_BASIC, 0, len(message.body), flags) + b"".join(values)
+        values = _TIMESTAMP.pack(int(message.timestamp.timestamp()))
+    kind, kind_value = _given((TYPE, message.type))
+    content, content_values = _given(
+        (CONTENT_TYPE, message.content_type), (CONTENT_ENCODING, message.content_encoding)
+    )
+    address, address_values = _given(
+        (CORRELATION_ID, message.correlation_id),
+        (REPLY_TO, message.reply_to),
+        (MESSAGE_ID, message.message_id),
+    )
+    flags |= content | address | kind
+    return b"".join(
+        (
+            _HEADER.pack(CLASS_BASIC, 0, len(message.body), flags),
+            content_values,
+            _table(message.headers),
+            _DELIVERY_MODE,
+            address_values,
+            values,
+            kind_value,
+            _APP_ID,
+        )
+    )
+
+
+def _given(*properties: tuple[int, str | None]) -> tuple[int, bytes]:
+    """The flags and the values of those properties that the message has."""
+    flags, values = 0, b""
+    for flag, value in properties:
+        if value is not None:
+            flags |= flag
+            values += _short(value)
+    return flags, values
 
 
 def _table(headers: Mapping[str, str]) -> bytes:
@@ -125,3 +135,7 @@ def _short(text: str) -> bytes:
     if len(encoded) > SHORT_STRING_BYTES_MAX:
         raise ValueError(f"{text[:40]!r}… is too long for a short string of AMQP")
     return bytes((len(encoded),)) + encoded
+
+
+_DELIVERY_MODE: Final = bytes((PERSISTENT,))
+_APP_ID: Final = _short(APP_ID)

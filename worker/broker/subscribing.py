@@ -51,7 +51,7 @@ async def _consuming(
 ) -> AsyncIterator[asyncio.Queue[Received]]:
     received: asyncio.Queue[Received] = asyncio.Queue()
 
-    async def on_message(message: DeliveredMessage) -> None:
+    def on_message(message: DeliveredMessage) -> None:
         properties = message.header.properties
         received.put_nowait(Received(message.body, properties.headers or {}, properties.message_id))
 
@@ -63,7 +63,7 @@ async def _consuming(
                 declared = await channel.queue_declare(exclusive=True, timeout=RPC_TIMEOUT_SECONDS)
                 queue = declared.queue or ""
                 await channel.queue_bind(queue, exchange, binding_key, timeout=RPC_TIMEOUT_SECONDS)
-            await channel.basic_consume(queue, on_message, no_ack=True, timeout=RPC_TIMEOUT_SECONDS)
+            await channel.consume(queue, on_message, no_ack=True)
         yield received
     finally:
         await connection.close()

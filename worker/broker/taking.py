@@ -29,7 +29,6 @@ class Deliveries:
 
     def __init__(self, channel: DirectChannel) -> None:
         self._channel = channel
-        channel.on_delivery = self._on_delivery
         self._waiting: deque[Delivery] = deque()
         self._arrived = asyncio.Event()
         self._consumer_tag = ""
@@ -45,10 +44,7 @@ class Deliveries:
             await self._channel.basic_qos(
                 prefetch_count=prefetch_count, timeout=RPC_TIMEOUT_SECONDS
             )
-            consuming = await self._channel.basic_consume(
-                topology.REQUESTS, _unused_callback, timeout=RPC_TIMEOUT_SECONDS
-            )
-        self._consumer_tag = consuming.consumer_tag or ""
+            self._consumer_tag = await self._channel.consume(topology.REQUESTS, self._on_delivery)
 
     async def collect(self, most: int) -> list[Delivery]:
         """Whatever has arrived, in order, ``most`` at the most; empty once taking has stopped.
@@ -116,10 +112,6 @@ class Deliveries:
     def _on_cancelled(self, _frame: Basic.Cancel) -> None:
         if not self.cancelled_by_broker.done():
             self.cancelled_by_broker.set_result(None)
-
-
-async def _unused_callback(_message: DeliveredMessage) -> None:
-    """aiormq insists on one; a DirectChannel has its own way for deliveries."""
 
 
 def _delivery(tag: int, message: DeliveredMessage) -> Delivery:
