@@ -7,7 +7,7 @@ the ledger is ours alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
 from typing import Any, Final
 
@@ -72,19 +72,52 @@ def _movie(document: Document) -> Movie | Malformed:
         return Malformed(
             f"movie {document['_id']}: version is {document['version']!r}, not a whole number"
         )
-    time_slots: dict[int, TimeSlot | Malformed] = {}
     stored = document.get("timeSlots")
-    for slot in stored if isinstance(stored, list) else []:
-        identity = _whole_number(slot.get("id")) if isinstance(slot, dict) else None
-        if identity is None:
-            continue  # Nobody can ask for a time slot without a usable id.
-        if identity in time_slots:
-            time_slots[identity] = Malformed(
-                f"movie {document['_id']}: more than one time slot has the id {identity}"
-            )
-        else:
-            time_slots[identity] = _time_slot(document["_id"], slot)
+    time_slots = StoredTimeSlots(document["_id"], stored if isinstance(stored, list) else [])
     return Movie(key=document["_id"], version=version, time_slots=time_slots)
+
+
+class StoredTimeSlots(Mapping[int, TimeSlot | Malformed]):
+    """The time slots of a movie, each read when it is first asked for.
+
+    A batch wants one or two of what may be hundreds, and reading all of them would be most of
+    its work. What has no usable id is no time slot: nobody can ask for it.
+    """
+
+    def __init__(self, movie_key: object, stored: Sequence[object]) -> None:
+        self._movie_key = movie_key
+        self._stored = stored
+        self._read: dict[int, TimeSlot | Malformed] = {}
+
+    def __getitem__(self, time_slot_id: int) -> TimeSlot | Malformed:
+        if time_slot_id not in self._read:
+            self._read[time_slot_id] = self._find(time_slot_id)
+        return self._read[time_slot_id]
+
+    def __iter__(self) -> Iterator[int]:
+        slots = (slot for slot in self._stored if isinstance(slot, dict))
+        ids = (_whole_number(slot.get("id")) for slot in slots)
+        return iter(dict.fromkeys(number for number in ids if number is not None))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _find(self, time_slot_id: int) -> TimeSlot | Malformed:
+        found = [
+            slot
+            for slot in self._stored
+            # A shell writes 3 as 3.0, which is equal to 3; True, which is equal to 1, is no id.
+            if isinstance(slot, dict)
+            and slot.get("id") == time_slot_id
+            and not isinstance(slot["id"], bool)
+        ]
+        if not found:
+            raise KeyError(time_slot_id)
+        if len(found) > 1:
+            return Malformed(
+                f"movie {self._movie_key}: more than one time slot has the id {time_slot_id}"
+            )
+        return _time_slot(self._movie_key, found[0])
 
 
 def _time_slot(movie_key: object, slot: Document) -> TimeSlot | Malformed:
