@@ -86,8 +86,6 @@ def message_of(line: Line) -> Message:
         headers={},
         mandatory=True,
         content_type=CONTENT_TYPE,
-        # Without an id of its own, a message that found no queue is not told from a good one.
-        message_id=f"line-{line.number}",
     )
 
 

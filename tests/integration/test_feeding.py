@@ -139,7 +139,7 @@ async def test_outcomes_of_others_do_not_prolong_the_wait() -> None:
     noise = asyncio.create_task(others())
     try:
         with pytest.raises(OutcomesMissing, match="1 of 2 requests have no outcome"):
-            await outcomes.complete(0.05)
+            await asyncio.wait_for(outcomes.complete(0.3), DEADLINE_SECONDS)
     finally:
         noise.cancel()
 
