@@ -28,7 +28,7 @@ from worker.broker.channels import open_channel
 from worker.broker.failures import explain, translated_failures
 from worker.broker.publishing import Publisher
 from worker.broker.session import CLOSE_TIMEOUT_SECONDS, connect
-from worker.broker.subscribing import RPC_TIMEOUT_SECONDS, Received, events
+from worker.broker.subscribing import RPC_TIMEOUT_SECONDS, Received, Subscription, events
 from worker.errors import BadInput, BrokerUnusable, SessionLost, WorkerError
 from worker.messages import Message
 from worker.settings import Settings
@@ -92,7 +92,7 @@ def message_of(line: Line) -> Message:
 class Outcomes:
     """The outcomes of the requests that were published, each printed when it first comes."""
 
-    def __init__(self, received: asyncio.Queue[Received]) -> None:
+    def __init__(self, received: Subscription) -> None:
         self._received = received
         self._expected: set[str] = set()
         self._missing: set[str] = set()

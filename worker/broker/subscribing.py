@@ -10,9 +10,10 @@ from typing import Final
 
 from aiormq.abc import DeliveredMessage
 
-from worker.broker.channels import open_channel
+from worker.broker.channels import DirectChannel, open_channel
 from worker.broker.failures import translated_failures
 from worker.broker.session import connect
+from worker.errors import SessionLost
 
 RPC_TIMEOUT_SECONDS: Final = 10
 
@@ -26,35 +27,48 @@ class Received:
     message_id: str | None
 
 
+class Subscription:
+    """What arrives, in order; and when nothing can arrive any more, the reason why."""
+
+    def __init__(self, channel: DirectChannel) -> None:
+        self._arrived: asyncio.Queue[Received | None] = asyncio.Queue()
+        channel.closing.add_done_callback(lambda _: self._arrived.put_nowait(None))
+
+    async def get(self) -> Received:
+        """Wait for the next message; raises SessionLost once the channel is closed."""
+        received = await self._arrived.get()
+        if received is None:
+            raise SessionLost("the subscription ended, because its channel was closed")
+        return received
+
+    def on_message(self, message: DeliveredMessage) -> None:
+        """Take a delivery from the channel."""
+        properties = message.header.properties
+        headers = properties.headers or {}
+        self._arrived.put_nowait(Received(message.body, headers, properties.message_id))
+
+
 @asynccontextmanager
-async def events(
-    url: str, exchange: str, binding_key: str
-) -> AsyncIterator[asyncio.Queue[Received]]:
+async def events(url: str, exchange: str, binding_key: str) -> AsyncIterator[Subscription]:
     """Everything published to an exchange from now on, through a queue that goes with the caller.
 
     Raises BrokerUnusable, also when there is no such exchange yet.
     """
-    async with _consuming(url, "watching events", exchange, binding_key, None) as received:
-        yield received
+    async with _consuming(url, "watching events", exchange, binding_key, None) as subscription:
+        yield subscription
 
 
 @asynccontextmanager
-async def letters(url: str, queue: str) -> AsyncIterator[asyncio.Queue[Received]]:
+async def letters(url: str, queue: str) -> AsyncIterator[Subscription]:
     """Everything in a queue and everything that comes to it, taken out of it for good."""
-    async with _consuming(url, "taking letters", "", "", queue) as received:
-        yield received
+    async with _consuming(url, "taking letters", "", "", queue) as subscription:
+        yield subscription
 
 
 @asynccontextmanager
 async def _consuming(
     url: str, purpose: str, exchange: str, binding_key: str, queue: str | None
-) -> AsyncIterator[asyncio.Queue[Received]]:
-    received: asyncio.Queue[Received] = asyncio.Queue()
-
-    def on_message(message: DeliveredMessage) -> None:
-        properties = message.header.properties
-        received.put_nowait(Received(message.body, properties.headers or {}, properties.message_id))
-
+) -> AsyncIterator[Subscription]:
     connection = await connect(url, purpose)
     try:
         with translated_failures(f"{purpose} at {exchange or queue}"):
@@ -63,8 +77,9 @@ async def _consuming(
                 declared = await channel.queue_declare(exclusive=True, timeout=RPC_TIMEOUT_SECONDS)
                 queue = declared.queue or ""
                 await channel.queue_bind(queue, exchange, binding_key, timeout=RPC_TIMEOUT_SECONDS)
-            await channel.consume(queue, on_message, no_ack=True)
-        yield received
+            subscription = Subscription(channel)
+            await channel.consume(queue, subscription.on_message, no_ack=True)
+        yield subscription
     finally:
         await connection.close()
 

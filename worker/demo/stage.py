@@ -20,7 +20,7 @@ from contracts import topology
 from worker.broker.channels import open_channel
 from worker.broker.publishing import Publisher
 from worker.broker.session import connect
-from worker.broker.subscribing import Received, events, letters, queue_depth
+from worker.broker.subscribing import Received, Subscription, events, letters, queue_depth
 from worker.catalogue import import_documents
 from worker.demo.audit import Evidence, Finding, audit
 from worker.demo.crew import Crew
@@ -173,13 +173,13 @@ class Night:
                 for watcher in watchers:
                     watcher.cancel()
 
-    async def _note_events(self, arriving: asyncio.Queue[Received]) -> None:
+    async def _note_events(self, arriving: Subscription) -> None:
         while True:
             event = await arriving.get()
             self._events.append(event)
             self._scene.note_event(json.loads(event.body))
 
-    async def _note_letters(self, returning: asyncio.Queue[Received]) -> None:
+    async def _note_letters(self, returning: Subscription) -> None:
         while True:
             self._letters.append(await returning.get())
 
