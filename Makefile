@@ -18,7 +18,7 @@ ifneq ($(shell test -x $(BIN)/python && echo usable),usable)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test bench lint format clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,9 @@ demo: setup ## a premiere night on real servers, audited from outside (ARGS="--r
 
 test: setup ## every test, on real servers (ARGS="-k settings -x")
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: setup ## the worker beside an echo and the sketch (ARGS="--quick", ARGS=--help)
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 lint: $(INSTALLED) ## what ruff and mypy say
 	$(BIN)/python -m ruff check

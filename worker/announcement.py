@@ -7,6 +7,7 @@ address for a reply and the trace context find their way into one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from contracts import OutcomeEvent, UnreadableRequest, topology
@@ -15,7 +16,16 @@ from worker.decision import Reused, Undecidable
 from worker.messages import Delivery, Message
 from worker.reply import reply_address
 
-Answer = OutcomeEvent | Reused | Undecidable | UnreadableRequest
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """A delivery that kept failing; its request may have its outcome all the same."""
+
+    detail: str
+    outcome: OutcomeEvent | None
+
+
+Answer = OutcomeEvent | Reused | Undecidable | UnreadableRequest | GivenUp
 """What became of a delivery: an outcome that is in the ledger, or the reason why there is none."""
 
 EVENT_SOURCE: Final = "/reservation-worker"
@@ -27,7 +37,7 @@ DETAIL_CHARACTERS_MAX: Final = 1000
 
 
 def announcement(delivery: Delivery, answer: Answer) -> list[Message]:
-    """Everything that has to be confirmed before the delivery may be acknowledged."""
+    """Everything to publish; what is mandatory, before the delivery may be acknowledged."""
     match answer:
         case OutcomeEvent():
             messages = _events(delivery, answer)
@@ -41,6 +51,9 @@ def announcement(delivery: Delivery, answer: Answer) -> list[Message]:
             return [dead_letter(delivery, "undeliverable", detail)]
         case UnreadableRequest(detail):
             return [dead_letter(delivery, "unreadable_request", detail)]
+        case GivenUp(detail, outcome):
+            letter = dead_letter(delivery, "undeliverable", detail)
+            return [letter] if outcome is None else [*_events(delivery, outcome), letter]
 
 
 def dead_letter(delivery: Delivery, error: DeadLetterError, detail: str) -> Message:

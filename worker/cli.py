@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Final
 
-from worker.errors import BrokerUnusable, StoreUnusable, WorkerError, causes
+from worker.errors import BrokerUnusable, DrainTimedOut, StoreUnusable, WorkerError, causes
 from worker.logs import configure_logging
 from worker.settings import PREFIX, Settings, load_settings
 
@@ -54,8 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except* WorkerError as failures:
         # Task groups wrap what ended them; one cause is what a person can act on.
         failure = next(causes(failures))
-        print(f"reservation-worker: {failure}{_hint(failure)}", file=sys.stderr)
+        print(f"reservation-worker: {failure}{_hint(failure)}", file=sys.stderr, flush=True)
         exit_code = failure.exit_code if isinstance(failure, WorkerError) else CRASHED
+        if isinstance(failure, DrainTimedOut):
+            # An orderly end would wait for the driver's threads, which may wait for a server.
+            os._exit(exit_code)
     except* KeyboardInterrupt:
         exit_code = INTERRUPTED
     return exit_code

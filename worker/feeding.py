@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Never
 
@@ -25,10 +25,10 @@ from rich.progress import Progress
 from contracts import InvalidRequest, OutcomeEvent, ReservationRequest, UnreadableRequest, topology
 from contracts.messages import MovieId, read_request
 from worker.broker.channels import open_channel
+from worker.broker.connecting import close_connection, connect
 from worker.broker.failures import explain, translated_failures
 from worker.broker.publishing import Publisher
-from worker.broker.session import CLOSE_TIMEOUT_SECONDS, connect
-from worker.broker.subscribing import RPC_TIMEOUT_SECONDS, Received, Subscription, events
+from worker.broker.subscribing import RPC_TIMEOUT_SECONDS, Incoming, Received, events
 from worker.errors import BadInput, BrokerUnusable, SessionLost, WorkerError
 from worker.messages import Message
 from worker.settings import Settings
@@ -92,7 +92,7 @@ def message_of(line: Line) -> Message:
 class Outcomes:
     """The outcomes of the requests that were published, each printed when it first comes."""
 
-    def __init__(self, received: Subscription) -> None:
+    def __init__(self, received: Incoming) -> None:
         self._received = received
         self._expected: set[str] = set()
         self._missing: set[str] = set()
@@ -242,8 +242,7 @@ async def _publishing(url: str) -> AsyncIterator[tuple[Publisher, asyncio.Future
             await channel.queue_declare(name, passive=True, timeout=RPC_TIMEOUT_SECONDS)
         yield Publisher(channel), channel.closing
     finally:
-        with suppress(SessionLost), translated_failures("closing"):
-            await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_SECONDS)
+        await close_connection(connection)
 
 
 def _open(file: str) -> io.FileIO:

@@ -8,6 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
+
+from contracts import topology
+
+SUSPECT_FAILURES: Final = 3
+"""A restart or two of a server is no reason to doubt a request."""
+HOPELESS_FAILURES: Final = topology.DELIVERY_LIMIT - 2
+"""It has been tried alone a dozen times by then, and one more failure may be the broker's last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,16 @@ class Delivery:
     correlation_id: str | None = None
     reply_to: str | None = None
     trace_context: Mapping[str, str] | None = None
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it failed so often that it may be what makes others fail."""
+        return self.failures >= SUSPECT_FAILURES
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it failed so often that the broker would soon take it away without a word."""
+        return self.failures >= HOPELESS_FAILURES
 
 
 @dataclass(frozen=True, slots=True)

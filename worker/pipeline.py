@@ -11,13 +11,12 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
-from itertools import islice
 from typing import Final, Protocol, get_args
 
 from tenacity import AsyncRetrying, retry_if_result, stop_after_delay, wait_random_exponential
 
 from contracts import OutcomeEvent, UnreadableRequest, read_request, topology
-from worker.announcement import Answer, announcement
+from worker.announcement import Answer, GivenUp, announcement
 from worker.decision import Request, Reused
 from worker.errors import StoreUnusable
 from worker.messages import Delivery, Message
@@ -40,9 +39,10 @@ class Inbox(Protocol):
 
 
 class Outbox(Protocol):
-    """Where messages go; False for each one that the broker refused to take."""
+    """Where messages go: False for each one that the broker refused, and no word of a reply."""
 
     async def publish(self, messages: Sequence[Message]) -> list[bool]: ...
+    async def send(self, messages: Sequence[Message]) -> None: ...
 
 
 class Pipeline:
@@ -76,19 +76,28 @@ class Pipeline:
 
     async def _record(self, batch: Sequence[Delivery]) -> list[Answer]:
         """An answer for each delivery, in order; every outcome among them is in the ledger."""
+        if any(delivery.is_hopeless for delivery in batch):
+            return [await self._give_up(delivery) for delivery in batch]
         read = [read_request(delivery.body, delivery.content_type) for delivery in batch]
         requests: list[Request] = [r for r in read if not isinstance(r, UnreadableRequest)]
         decisions = iter(await self._recorder.record(requests))
         return [r if isinstance(r, UnreadableRequest) else next(decisions) for r in read]
 
+    async def _give_up(self, delivery: Delivery) -> Answer:
+        request = read_request(delivery.body, delivery.content_type)
+        if isinstance(request, UnreadableRequest):
+            return request
+        detail = f"delivered {delivery.failures} times before, and never settled"
+        return GivenUp(detail, await self._recorder.recorded(request))
+
     async def _announce_and_settle(
         self, batch: Sequence[Delivery], answers: Sequence[Answer]
     ) -> None:
         announcements = [announcement(d, a) for d, a in zip(batch, answers, strict=True)]
-        confirmed = await self._announce(announcements)
-        failed = [delivery for delivery, ok in zip(batch, confirmed, strict=True) if not ok]
-        await self._inbox.settle(batch, failed)
-        self._note(Counter(_kind(answer) for answer in answers))
+        refused = await self._announce(announcements)
+        await self._outbox.send([m for ms in announcements for m in ms if not m.mandatory])
+        await self._inbox.settle(batch, failed=[batch[index] for index in sorted(refused)])
+        self._note(Counter(_kind(a) for index, a in enumerate(answers) if index not in refused))
 
     def _note(self, kinds: Counter[str]) -> None:
         self.answered += kinds
@@ -96,31 +105,29 @@ class Pipeline:
         if dead:
             log.warning("sent to %s: %s", topology.DEAD_LETTERS, dead)
 
-    async def _announce(self, announcements: Sequence[Sequence[Message]]) -> list[bool]:
-        """Publish until confirmed: whether all the messages of each announcement were."""
-        confirmed = [False] * len(announcements)
+    async def _announce(self, announcements: Sequence[Sequence[Message]]) -> set[int]:
+        """Publish until all is confirmed or it takes too long; the positions of what is refused."""
+        refused = [(i, m) for i, ms in enumerate(announcements) for m in ms if m.mandatory]
 
         async def publish_the_rest() -> bool:
-            waiting = [index for index, done in enumerate(confirmed) if not done]
-            messages = [message for index in waiting for message in announcements[index]]
-            results = iter(await self._outbox.publish(messages))
-            for index in waiting:
-                confirmed[index] = all(list(islice(results, len(announcements[index]))))
-            return all(confirmed)
+            nonlocal refused
+            taken = await self._outbox.publish([message for _, message in refused])
+            refused = [entry for entry, ok in zip(refused, taken, strict=True) if not ok]
+            return not refused
 
         retrying = AsyncRetrying(
             retry=retry_if_result(lambda all_confirmed: not all_confirmed),
             wait=wait_random_exponential(0.05, REFUSED_PUBLISH_WAIT_SECONDS),
             stop=stop_after_delay(REFUSED_PUBLISH_SECONDS),
             before_sleep=lambda state: log.warning(
-                "the broker refused %d announcements, publishing them again in %.2f s",
-                confirmed.count(False),
+                "the broker refused %d messages, publishing them again in %.2f s",
+                len(refused),
                 state.upcoming_sleep,
             ),
             retry_error_callback=lambda _state: False,
         )
         await retrying(publish_the_rest)
-        return confirmed
+        return {index for index, _ in refused}
 
 
 def _kind(answer: Answer) -> str:

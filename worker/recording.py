@@ -53,8 +53,10 @@ timeout. One that loses all these races is not at fault, so it is handed back, n
 REFUSED_ATTEMPTS: Final = 3
 """A refusal is nearly always final; what lifts it is another writer changing the movie."""
 OUTAGE_WAIT_SECONDS: Final = 2
-OUTAGE_SECONDS: Final = 30
-"""How long a batch is held while MongoDB is away, before its requests are handed back."""
+OUTAGE_SECONDS: Final = 600
+"""How long a batch is held while MongoDB is away, before its requests are handed back. Long, for
+RabbitMQ before 4.3 counts that as a failed delivery; yet well below its consumer timeout of 30
+minutes."""
 
 
 class Reading(Protocol):
@@ -73,6 +75,7 @@ class LedgerStore(Protocol):
     async def commit(
         self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]
     ) -> None: ...
+    async def outcomes(self, request_ids: Collection[str]) -> Mapping[str, OutcomeEvent]: ...
     async def clear_the_way(self) -> None: ...
 
 
@@ -112,19 +115,27 @@ class Recorder:
             return await self._persist(requests)
         decisions: dict[int, Decision] = {}
         lost: list[list[int]] = []
-        for lane in lanes:
+        for number, lane in enumerate(lanes):
             try:
                 decided = await self._attempt([requests[position] for position in lane])
-            except (Conflict, Refused, StoreUnusable) as failure:
+            except (Conflict, Refused) as failure:
                 # By the time the other lanes are done, whoever was faster in this one has left.
                 self._note(failure, "a lane of %d is tried again after the others", len(lane))
                 lost.append(lane)
+            except StoreUnusable:
+                # The other lanes would find the same; what follows knows how to wait.
+                lost += lanes[number:]
+                break
             else:
                 decisions.update(zip(lane, decided, strict=True))
         for lane in lost:
             decided = await self._persist([requests[position] for position in lane])
             decisions.update(zip(lane, decided, strict=True))
         return [decisions[position] for position in range(len(requests))]
+
+    async def recorded(self, request: Request) -> OutcomeEvent | None:
+        """The outcome that the request has already, if any; raises StoreUnusable."""
+        return (await self._store.outcomes([request.request_id])).get(request.request_id)
 
     async def _persist(self, requests: Sequence[Request]) -> list[Decision]:
         """Try a batch until it is committed; halve it when it keeps failing."""

@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from contextlib import ExitStack
 from typing import Final
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
+from worker.backoff import backoff_seconds
 from worker.broker import Session
-from worker.errors import BrokerUnusable, DrainTimedOut, SessionLost, StoreUnusable, causes
+from worker.errors import (
+    BrokerUnusable,
+    DrainTimedOut,
+    SessionLost,
+    StoreUnusable,
+    TopologyDiffers,
+    causes,
+)
 from worker.pipeline import Pipeline
 from worker.recording import Recorder
 from worker.settings import Settings, without_password
@@ -24,10 +33,12 @@ from worker.store import Store
 
 log: Final = logging.getLogger(__name__)
 
-RECONNECT_SHORTEST_WAIT_SECONDS: Final = 0.2
 RECONNECT_FIRST_WAIT_SECONDS: Final = 0.5
 RECONNECT_LONGEST_WAIT_SECONDS: Final = 5
 """A worker is back well within 15 s of its server, and a fleet does not come all at once."""
+
+STEADY_SECONDS: Final = 10
+"""A session that lived for so long was a good one."""
 
 REPORT_SECONDS: Final = 60
 """Between the log lines that say what was answered."""
@@ -42,6 +53,7 @@ class Worker:
         self._stop = stop
         self._recorder = Recorder(store, should_give_up=stop.is_set)
         self._answered: Counter[str] = Counter()
+        self._short_sessions = 0
 
     async def run(self) -> None:
         """Work until told to stop.
@@ -50,21 +62,21 @@ class Worker:
         DrainTimedOut if the stop took too long. Whatever goes away later is waited for.
         """
         session: Session | None = await self._open_session()
+        opened = time.monotonic()
         log.info("ready: taking requests, %d to a batch", self._settings.batch_size)
         reporting = asyncio.create_task(self._report())
         try:
             while session is not None:
                 await self._work(session)
-                session = await self._next_session()
+                session = await self._next_session(time.monotonic() - opened)
+                opened = time.monotonic()
         finally:
             reporting.cancel()
         log.info("stopped: %s", self._summary())
 
     async def _work(self, session: Session) -> None:
         """Run the pipeline until the stop, or until a server goes away."""
-        pipeline = Pipeline(
-            session.deliveries, session.publisher, self._recorder, self._settings.batch_size
-        )
+        pipeline = Pipeline(session.deliveries, session, self._recorder, self._settings.batch_size)
         try:
             async with asyncio.TaskGroup() as tasks:
                 watching = tasks.create_task(session.watch())
@@ -100,23 +112,19 @@ class Worker:
             "will be delivered again"
         )
 
-    async def _next_session(self) -> Session | None:
-        """A new session as soon as both servers are there, or None at the stop."""
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type((BrokerUnusable, StoreUnusable)),
-            wait=wait_random_exponential(
-                multiplier=RECONNECT_FIRST_WAIT_SECONDS,
-                max=RECONNECT_LONGEST_WAIT_SECONDS,
-                min=RECONNECT_SHORTEST_WAIT_SECONDS,
-            ),
-            before_sleep=_log_retry,
-        )
-        opening: asyncio.Task[Session] = asyncio.create_task(retrying(self._open_session))
+    async def _next_session(self, lived_seconds: float) -> Session | None:
+        """A new session as soon as both servers are there, or None at the stop.
+
+        One that lived for less than STEADY_SECONDS counts as a failed attempt: whatever ended
+        it may well end the next one too.
+        """
+        self._short_sessions = 0 if lived_seconds > STEADY_SECONDS else self._short_sessions + 1
+        opening = asyncio.create_task(self._reopen(self._short_sessions))
         stopping = asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not self._stop.is_set():
-                session: Session = await opening
+                session = await opening
                 log.info("back at work")
                 return session
             if opening.done() and not opening.exception():
@@ -126,9 +134,22 @@ class Worker:
             opening.cancel()
             stopping.cancel()
 
+    async def _reopen(self, short_sessions: int) -> Session:
+        if short_sessions:
+            await asyncio.sleep(_reconnect_seconds(short_sessions))
+        retrying = AsyncRetrying(
+            # After a good start, another topology is somebody's mistake that may be undone.
+            retry=retry_if_exception_type((BrokerUnusable, StoreUnusable, TopologyDiffers)),
+            wait=lambda state: _reconnect_seconds(state.attempt_number),
+            before_sleep=_log_retry,
+        )
+        session: Session = await retrying(self._open_session)
+        return session
+
     async def _open_session(self) -> Session:
         """Only with the store there: else requests would be taken merely to be handed back."""
         await self._store.prepare()
+        await self._store.require_writes()
         return await Session.open(self._settings.amqp_url, self._settings.prefetch_count)
 
     async def _report(self) -> None:
@@ -165,7 +186,7 @@ async def run_worker(settings: Settings, *, until_input_ends: bool = False) -> N
     with ExitStack() as stack:
         stack.enter_context(stop_signals(on_signal))
         if until_input_ends:
-            stack.enter_context(end_of_input(stop.set))
+            stack.enter_context(end_of_input(stop.set))  # Not a second sign: it comes once.
         try:
             await _run_worker(settings, stop)
         except asyncio.CancelledError:
@@ -183,6 +204,10 @@ async def _run_worker(settings: Settings, stop: asyncio.Event) -> None:
         await Worker(settings, store, stop).run()
     finally:
         await store.close()
+
+
+def _reconnect_seconds(attempt: int) -> float:
+    return backoff_seconds(attempt, RECONNECT_FIRST_WAIT_SECONDS, RECONNECT_LONGEST_WAIT_SECONDS)
 
 
 def _log_retry(state: RetryCallState) -> None:

@@ -64,7 +64,7 @@ _TAKES: Final = {
     "mongodb_uri": "a URI such as mongodb://user:password@host:27017/?replicaSet=rs0",
     "mongodb_database": '1 to 63 characters without any of / \\ . " $ * < > : | ? and spaces',
     "batch_size": "an integer from 1 to 10000",
-    "prefetch": "an integer from 1 to 65535, at least the batch size",
+    "prefetch": "an integer from 1 to 65535",
     "log_level": "DEBUG, INFO, WARNING or ERROR",
     "log_format": "text or json",
     "drain_seconds": "a number of seconds from 0 to 3600",
@@ -114,16 +114,10 @@ def load_settings(**overrides: object) -> Settings:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        settings = Settings(**given)  # type: ignore[arg-type]  # Checked by pydantic, just below.
+        return Settings(**given)  # type: ignore[arg-type]  # Checked by pydantic itself.
     except ValidationError as faults:
         lines = [_explain(fault["loc"], fault["input"]) for fault in faults.errors()]
         raise BadSettings("; ".join(lines)) from None
-    if settings.prefetch is not None and settings.prefetch < settings.batch_size:
-        raise BadSettings(
-            f"{PREFIX}PREFETCH is {settings.prefetch}, less than the batch size of "
-            f"{settings.batch_size}; it takes {_TAKES['prefetch']}"
-        )
-    return settings
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import sys
 import time
 from contextlib import suppress
 from typing import Final
 
+from worker.backoff import backoff_seconds
 from worker.errors import (
     BadSettings,
     BrokerUnusable,
@@ -50,8 +50,10 @@ async def run_processes(settings: Settings, processes: int) -> None:
         async with asyncio.TaskGroup() as tasks:
             for number in range(1, processes + 1):
                 tasks.create_task(supervisor.keep_running(number))
-    if any(supervisor.exit_codes):
+    if DrainTimedOut.exit_code in supervisor.exit_codes:
         raise DrainTimedOut(f"the processes ended with {supervisor.exit_codes}")
+    if any(supervisor.exit_codes):
+        raise WorkerError(f"the processes ended with {supervisor.exit_codes}")
 
 
 class Supervisor:
@@ -64,10 +66,10 @@ class Supervisor:
         self.exit_codes: list[int] = []
 
     def stop(self) -> None:
-        """Pass the signal on; called once more, it reaches the processes once more and aborts."""
-        self._stopping.set()
+        """Ask every process to stop; called once more, to stop at once."""
         for process in self._running:
-            _terminate(process)
+            _abort(process) if self._stopping.is_set() else _stop(process)
+        self._stopping.set()
 
     async def keep_running(self, number: int) -> None:
         """Run one process after the other until the stop."""
@@ -81,7 +83,9 @@ class Supervisor:
             if failure := START_FAILURES.get(code) if not failures else None:
                 raise failure(f"worker process {number} could not start")
             failures = 1 if time.monotonic() - started > STEADY_SECONDS else failures + 1
-            wait_seconds = _backoff(failures)
+            wait_seconds = backoff_seconds(
+                failures, RESTART_FIRST_WAIT_SECONDS, RESTART_LONGEST_WAIT_SECONDS
+            )
             log.warning(
                 "worker process %d ended with %d, starting another in %.1f s",
                 number,
@@ -100,11 +104,13 @@ class Supervisor:
             start_new_session=True,
         )  # fmt: skip
         self._running.add(process)
+        if self._stopping.is_set():
+            _stop(process)
         try:
             return await process.wait()
         except asyncio.CancelledError:
             # Another process could not start, so none of them shall run.
-            _terminate(process)
+            _stop(process)
             await process.wait()
             raise
         finally:
@@ -118,11 +124,13 @@ class Supervisor:
             return
 
 
-def _terminate(process: asyncio.subprocess.Process) -> None:
+def _stop(process: asyncio.subprocess.Process) -> None:
+    """By the end of its input, which it notices even if it is only starting."""
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def _abort(process: asyncio.subprocess.Process) -> None:
+    """By a signal, which is its second sign to stop."""
     with suppress(ProcessLookupError):
         process.terminate()
-
-
-def _backoff(failures: int) -> float:
-    longest = min(RESTART_FIRST_WAIT_SECONDS * 2**failures, RESTART_LONGEST_WAIT_SECONDS)
-    return random.uniform(longest / 2, longest)  # noqa: S311  # Jitter, not a secret.

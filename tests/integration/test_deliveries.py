@@ -9,7 +9,7 @@ from typing import Final
 from contracts.topology import REQUESTS
 from tests.acceptance.client import Client
 from worker.broker import Session
-from worker.messages import Delivery
+from worker.messages import SUSPECT_FAILURES, Delivery
 
 DEADLINE_SECONDS: Final = 10
 
@@ -132,3 +132,17 @@ async def test_what_a_lost_session_had_not_settled_comes_again(
     await first.close()
     again = await collected(await open_session(), 2)
     assert [delivery.body for delivery in again] == [b'{"number": 1}', b'{"number": 2}']
+
+
+async def test_a_delivery_that_failed_often_is_a_batch_of_its_own(
+    open_session: Opening, client: Client
+) -> None:
+    session = await open_session()
+    await client.publish({"number": 0})
+    for _ in range(SUSPECT_FAILURES):
+        (failing,) = await collected(session, 1)
+        await session.deliveries.settle([failing], failed=[failing])
+    await client.publish_all([{"number": number} for number in (1, 2)])
+    (suspect,) = await session.deliveries.collect(10)
+    assert (suspect.failures, suspect.is_suspect) == (SUSPECT_FAILURES, True)
+    assert all(not delivery.is_suspect for delivery in await collected(session, 2))

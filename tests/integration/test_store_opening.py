@@ -20,6 +20,7 @@ from worker.decision import decide
 from worker.embedded import programs
 from worker.errors import StoreUnusable
 from worker.store import Store
+from worker.store.store import _defaults_for
 
 Document = dict[str, Any]
 Database = AsyncDatabase[Document]
@@ -172,3 +173,14 @@ async def test_a_uri_that_cannot_be_used_is_an_unusable_store_and_no_crash(uri: 
         await asyncio.wait_for(Store.open(uri, "reservations"), 20)
     assert "pass:word" not in str(unusable.value)
     assert "\n" not in str(unusable.value)
+
+
+@pytest.mark.parametrize(
+    "option", ["connectTimeoutMS", "socketTimeoutMS", "wTimeoutMS", "serverSelectionTimeoutMS"]
+)
+def test_no_other_timeout_in_the_uri_takes_the_place_of_the_one_for_operations(option: str) -> None:
+    assert "timeoutMS" in _defaults_for(f"mongodb://localhost/?replicaSet=rs0&{option}=20000")
+
+
+def test_a_timeout_for_operations_in_the_uri_stays_as_it_is() -> None:
+    assert "timeoutMS" not in _defaults_for("mongodb://localhost/?timeoutMS=20000")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,7 +46,8 @@ async def test_a_movie_is_read_however_its_numbers_are_stored(
     store: Store, database: Database, fields: Mapping[str, Any], expected: Movie
 ) -> None:
     await database.movies.insert_one({"_id": "heat", **fields}, bypass_document_validation=True)
-    assert await read_movie(store) == expected
+    movie = await read_movie(store)
+    assert replace(movie, time_slots=dict(movie.time_slots)) == expected
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,9 @@ class FakeStore:
         self.movies |= after
         self.ledger |= {outcome.request_id: outcome for outcome in outcomes}
 
+    async def outcomes(self, request_ids: Collection[str]) -> Mapping[str, OutcomeEvent]:
+        return {name: self.ledger[name] for name in request_ids if name in self.ledger}
+
     async def clear_the_way(self) -> None:
         self.ways_cleared += 1
         if self.clearing_fails:

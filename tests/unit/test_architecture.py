@@ -32,6 +32,7 @@ LEVELS: Final = (
         "worker.logs",
         "worker.reply",
         "worker.signals",
+        "worker.backoff",
     },
     {"worker.announcement", "worker.lanes"},
     {"worker.recording"},

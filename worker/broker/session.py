@@ -8,26 +8,21 @@ its recovery can leave a consumer silently gone.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, Never, Self
+from collections.abc import Iterable, Sequence
+from typing import Any, Never, Self
 
-import aio_pika
 from aio_pika.abc import AbstractConnection
-from yarl import URL
 
 from contracts import topology
 from worker.broker.channels import DirectChannel, open_channel
+from worker.broker.connecting import CLOSE_TIMEOUT_SECONDS, close_connection, connect
 from worker.broker.declaring import declare_topology
 from worker.broker.failures import explain, translated_failures
 from worker.broker.publishing import Publisher
+from worker.broker.replying import Replies
 from worker.broker.taking import Deliveries
-from worker.broker.tolerance import TolerantConnection
 from worker.errors import BrokerUnusable, SessionLost
-from worker.settings import without_password
-
-CONNECT_TIMEOUT_SECONDS: Final = 10
-CLOSE_TIMEOUT_SECONDS: Final = 5
-HEARTBEAT_SECONDS: Final = 10
-"""A silent peer is given up after three of them."""
+from worker.messages import Message
 
 
 class Session:
@@ -38,11 +33,13 @@ class Session:
         connections: tuple[AbstractConnection, ...],
         taking: DirectChannel,
         publishing: DirectChannel,
+        replies: Replies,
     ) -> None:
         self._connections = connections
         self._channels = (taking, publishing)
         self.deliveries = Deliveries(taking)
         self.publisher = Publisher(publishing)
+        self._replies = replies
 
     @classmethod
     async def open(cls, url: str, prefetch_count: int) -> Self:
@@ -59,7 +56,7 @@ class Session:
             with translated_failures("opening channels", BrokerUnusable):
                 taking = await open_channel(connections[0], confirms=False)
                 publishing = await open_channel(connections[1], confirms=True)
-            session = cls(tuple(connections), taking, publishing)
+            session = cls(tuple(connections), taking, publishing, Replies(url))
             await session.deliveries.start(prefetch_count)
         except BaseException:
             await _close_all(connections)
@@ -78,36 +75,29 @@ class Session:
         reason = next((reason for reason in reasons if reason is not None), None)
         raise SessionLost(f"the connection to RabbitMQ was lost: {explain(reason)}")
 
+    async def publish(self, messages: Sequence[Message]) -> list[bool]:
+        """Publish and wait for the broker's word on each message; see Publisher."""
+        return await self.publisher.publish(messages)
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Send messages that nobody has to get; see Replies."""
+        await self._replies.send(messages)
+
     async def close(self) -> None:
-        """Close in order: a closed channel has had all its acknowledgements taken by the broker."""
-        for channel in self._channels:
-            if not channel.is_closed:
-                try:
-                    with translated_failures("closing a channel"):
-                        await asyncio.wait_for(channel.close(), CLOSE_TIMEOUT_SECONDS)
-                except SessionLost:
-                    break
-        await _close_all(self._connections)
+        """Close in order: a closed channel has had all its acknowledgements taken by the broker.
+
+        Takes CLOSE_TIMEOUT_SECONDS for the channels and as much again for the connections.
+        """
+        try:
+            with translated_failures("closing the channels"):
+                async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                    for channel in self._channels:
+                        if not channel.is_closed:
+                            await channel.close()
+        except SessionLost:
+            pass  # Then there is nothing left that an orderly end could be for.
+        await asyncio.gather(self._replies.close(), _close_all(self._connections))
 
 
-async def connect(url: str, purpose: str) -> AbstractConnection:
-    """Connect; the broker's operators see the connection's purpose. Raises BrokerUnusable."""
-    target = URL(url)
-    if "heartbeat" not in target.query:
-        target = target.update_query(heartbeat=str(HEARTBEAT_SECONDS))
-    with translated_failures(f"RabbitMQ at {without_password(url)}", BrokerUnusable):
-        return await aio_pika.connect(
-            target,
-            timeout=CONNECT_TIMEOUT_SECONDS,
-            client_properties={"connection_name": f"reservation-worker: {purpose}"},
-            connection_class=TolerantConnection,
-        )
-
-
-async def _close_all(
-    connections: tuple[AbstractConnection, ...] | list[AbstractConnection],
-) -> None:
-    closing = (
-        asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_SECONDS) for connection in connections
-    )
-    await asyncio.gather(*closing, return_exceptions=True)
+async def _close_all(connections: Iterable[AbstractConnection]) -> None:
+    await asyncio.gather(*(close_connection(connection) for connection in connections))

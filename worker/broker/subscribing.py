@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from aiormq.abc import DeliveredMessage
 
 from worker.broker.channels import DirectChannel, open_channel
+from worker.broker.connecting import connect
 from worker.broker.failures import translated_failures
-from worker.broker.session import connect
 from worker.errors import SessionLost
 
 RPC_TIMEOUT_SECONDS: Final = 10
@@ -25,6 +25,12 @@ class Received:
     body: bytes
     headers: Mapping[str, object]
     message_id: str | None
+
+
+class Incoming(Protocol):
+    """Where messages come from, one by one."""
+
+    async def get(self) -> Received: ...
 
 
 class Subscription:

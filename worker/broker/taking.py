@@ -50,14 +50,17 @@ class Deliveries:
         """Whatever has arrived, in order, ``most`` at the most; empty once taking has stopped.
 
         Waits only while there is nothing at all: under load, what queues up during one commit
-        is the next batch.
+        is the next batch. A suspect is a batch of its own.
         """
         while not self._waiting and not self._stopped:
             self._arrived.clear()
             await self._arrived.wait()
         if self._stopped:
             return []
-        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        batch = [self._waiting.popleft()]
+        while self._waiting and len(batch) < most and not _parts(batch[-1], self._waiting[0]):
+            batch.append(self._waiting.popleft())
+        return batch
 
     async def settle(self, batch: Collection[Delivery], failed: Collection[Delivery]) -> None:
         """Acknowledge a batch, but return what failed to the queue as a failed attempt.
@@ -112,6 +115,11 @@ class Deliveries:
     def _on_cancelled(self, _frame: Basic.Cancel) -> None:
         if not self.cancelled_by_broker.done():
             self.cancelled_by_broker.set_result(None)
+
+
+def _parts(one: Delivery, other: Delivery) -> bool:
+    """Whether these two may not be in one batch."""
+    return one.is_suspect or other.is_suspect
 
 
 def _delivery(tag: int, message: DeliveredMessage) -> Delivery:

@@ -10,7 +10,7 @@ from pymongo.errors import CollectionInvalid, OperationFailure
 
 from worker.errors import StoreUnusable
 from worker.store.documents import MOVIE_VALIDATOR, Document
-from worker.store.failures import NAMESPACE_EXISTS
+from worker.store.failures import NAMESPACE_EXISTS, UNAUTHORIZED
 
 log: Final = logging.getLogger(__name__)
 
@@ -41,13 +41,30 @@ async def prepare_collections(
     if movies not in found:
         await _create(database, movies, rule)
     elif not (theirs := found[movies].get("validator")):
-        await database.command({"collMod": movies, **rule})
+        await _add_validator(database, movies, rule)
     elif theirs != MOVIE_VALIDATOR:
         log.warning(
             "the collection %s has a validator of its own, so nothing keeps other writers from "
             "overbooking: add %s to it",
             movies,
             MOVIE_VALIDATOR,
+        )
+
+
+async def _add_validator(
+    database: AsyncIOMotorDatabase[Document], movies: str, rule: Document
+) -> None:
+    """It guards against other writers only, so a worker that may not add it can still work."""
+    try:
+        await database.command({"collMod": movies, **rule})
+    except OperationFailure as failure:
+        if failure.code != UNAUTHORIZED:
+            raise
+        log.warning(
+            "this user may not add a validator to %s, so nothing keeps other writers from "
+            "overbooking: grant collMod, or run collMod with %s",
+            movies,
+            rule,
         )
 
 

@@ -8,6 +8,7 @@ from motor to PyMongo's own asynchronous client is a change of one place.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -36,6 +37,9 @@ that a peer which silently went away is noticed while the broker still waits for
 
 SERVER_SELECTION_TIMEOUT_SECONDS: Final = 5
 """How long a command waits for a primary: an election takes about as long (12 s at the most)."""
+
+CLOSE_TIMEOUT_SECONDS: Final = 1
+"""For the end of commits at a stop; what has not ended by then is as good as crashed."""
 
 COMMIT_ATTEMPTS: Final = 3
 """A commit whose result is unknown may be sent again; MongoDB does it once."""
@@ -91,10 +95,17 @@ class Store:
             await require_transactions(self._client)
             await prepare_collections(self._database, MOVIES, LEDGER)
 
+    async def require_writes(self) -> None:
+        """Raises StoreUnusable while a majority takes no writes, whatever it lets one read."""
+        with translated_failures():
+            # No request id is empty, so this changes nothing; yet it is authorised, needs a
+            # primary, and is acknowledged only when a majority has all that went before.
+            await self._ledger.update_one({"_id": ""}, {"$set": {"outcome": ""}})
+
     async def close(self) -> None:
         """Let commits under way end, so that no thread is left with an open transaction."""
         if self._commits:
-            await asyncio.wait(self._commits, timeout=OPERATION_TIMEOUT_SECONDS)
+            await asyncio.wait(self._commits, timeout=CLOSE_TIMEOUT_SECONDS)
         self._client.close()
 
     @property
@@ -196,4 +207,9 @@ def _defaults_for(uri: str) -> dict[str, Any]:
         "serverSelectionTimeoutMS": SERVER_SELECTION_TIMEOUT_SECONDS * 1000,
     }
     written = uri.lower()
-    return {name: value for name, value in defaults.items() if f"{name.lower()}=" not in written}
+    # With what stands before an option's name: connectTimeoutMS ends like timeoutMS.
+    return {
+        name: value
+        for name, value in defaults.items()
+        if not re.search(rf"[?&;]{name.lower()}=", written)
+    }

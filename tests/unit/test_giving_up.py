@@ -1,0 +1,47 @@
+"""A delivery that keeps failing: its recorded outcome is published, then it is dead-lettered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from contracts import topology
+from tests.unit.world import World, delivery
+from worker.messages import HOPELESS_FAILURES, SUSPECT_FAILURES
+
+
+async def test_a_hopeless_delivery_is_dead_lettered_without_another_attempt() -> None:
+    world = World([[replace(delivery(1), failures=HOPELESS_FAILURES)]])
+    await world.run()
+    (letter,) = world.published
+    assert letter.exchange == topology.DEAD_LETTERS
+    assert letter.headers["x-reservation-error"] == "undeliverable"
+    assert (world.store.tried, world.settled, world.failed) == ([], [1], [])
+
+
+async def test_the_recorded_outcome_of_a_hopeless_delivery_is_published_before_its_letter() -> None:
+    world = World([[delivery(1)], [replace(delivery(2, "r1"), failures=HOPELESS_FAILURES)]])
+    await world.run()
+    event, again, letter = world.published
+    assert again.body == event.body
+    assert (again.exchange, letter.exchange) == (topology.EVENTS, topology.DEAD_LETTERS)
+
+
+async def test_a_hopeless_delivery_that_cannot_be_read_is_called_unreadable() -> None:
+    hopeless = replace(delivery(1), body=b"junk", failures=HOPELESS_FAILURES)
+    world = World([[hopeless]])
+    await world.run()
+    assert world.published[0].headers["x-reservation-error"] == "unreadable_request"
+
+
+async def test_a_suspect_is_still_tried() -> None:
+    world = World([[replace(delivery(1), failures=SUSPECT_FAILURES)]])
+    await world.run()
+    assert world.store.tried == [["r1"]]
+
+
+async def test_a_reply_that_cannot_be_sent_does_not_make_the_event_fail() -> None:
+    world = World([[replace(delivery(1), reply_to="shop")]])
+    await world.run()
+    event, reply = world.published
+    assert (event.exchange, reply.exchange, reply.routing_key) == (topology.EVENTS, "", "shop")
+    assert (world.settled, world.failed) == ([1], [])

@@ -1,0 +1,80 @@
+"""Sending the copies of events that requests asked for, apart from everything that must not fail.
+
+A reply is a courtesy: its queue may be gone or full, the worker may not be allowed to write to the
+default exchange, or the address may be forged so that the broker closes the connection. None of
+that may touch an event or hold one up, so replies have a connection of their own, opened when the
+first is asked for, and whatever happens to it is logged and forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import ChannelFrame
+
+from worker.broker.channels import DirectChannel, open_channel
+from worker.broker.connecting import close_connection, connect
+from worker.broker.failures import translated_failures
+from worker.broker.frames import publish_frames
+from worker.errors import BrokerUnusable
+from worker.messages import Message
+
+log: Final = logging.getLogger(__name__)
+
+SEND_TIMEOUT_SECONDS: Final = 2
+"""A broker that blocks publishers takes no replies either, and the next batch is waiting."""
+REOPEN_SECONDS: Final = 1
+"""Between one attempt to open the connection and the next."""
+
+
+class Replies:
+    """Publishes without waiting for the broker's word."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: AbstractConnection | None = None
+        self._channel: DirectChannel | None = None
+        self._opened_seconds = -float("inf")
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Send what can be sent; never raises for what the broker or the network does."""
+        if not messages:
+            return
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                with translated_failures("sending replies"):
+                    await self._send(messages)
+        except (BrokerUnusable, TimeoutError) as failure:
+            log.warning("%d replies may not have arrived: %s", len(messages), failure)
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the connection, if there is one."""
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            await close_connection(connection)
+
+    async def _send(self, messages: Sequence[Message]) -> None:
+        channel = await self._open()
+        payload = b"".join(
+            publish_frames(channel.number, channel.max_content_size, message)
+            for message in messages
+        )
+        await channel.write_queue.put(ChannelFrame(payload, should_close=False))
+
+    async def _open(self) -> DirectChannel:
+        if self._channel is not None and not self._channel.is_closed:
+            return self._channel
+        await self.close()
+        now = time.monotonic()
+        if now - self._opened_seconds < REOPEN_SECONDS:
+            raise BrokerUnusable("the connection for replies was closed a moment ago")
+        self._opened_seconds = now
+        self._connection = await connect(self._url, "sending replies")
+        self._channel = await open_channel(self._connection, confirms=False)
+        return self._channel
