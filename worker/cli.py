@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -28,7 +29,8 @@ exit codes:
 """
 CRASHED: Final = 1
 INTERRUPTED: Final = 130
-"""What a shell shows for a command ended by Ctrl-C: 128 and the signal's number."""
+TERMINATED: Final = 143
+"""What a shell shows for a command ended by a signal: 128 and the signal's number."""
 
 _SETTING_HELP: Final = {
     "amqp_url": "RabbitMQ, amqp:// or amqps://",
@@ -62,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os._exit(exit_code)
     except* KeyboardInterrupt:
         exit_code = INTERRUPTED
+    except* asyncio.CancelledError:
+        exit_code = TERMINATED
     return exit_code
 
 
@@ -77,7 +81,18 @@ def _run(command: Command) -> None:
     if importlib.util.find_spec("uvloop"):
         factory = importlib.import_module("uvloop").new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(command)
+        runner.run(_cancelled_by_sigterm(command))
+
+
+async def _cancelled_by_sigterm(command: Command) -> None:
+    """As asyncio does it for Ctrl-C, so that servers are stopped and folders removed then too.
+
+    A worker that is running takes the signal itself, for a drain.
+    """
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await command
 
 
 # Each command imports its module when it is called, so that `run` in a small image needs neither
