@@ -1,0 +1,294 @@
+"""One measurement: a contestant's processes, a full queue, and what they make of it.
+
+Owns the order of things: a database and queues without a trace of the last measurement, requests
+published first, processes started, a window in which nothing but the contestant works, then its
+latency at half of that throughput, then a check that the books balance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from contracts import ReservationRequest
+from tests.benchmarks import books, probes
+from tests.benchmarks.failures import BenchmarkFailed
+from tests.benchmarks.traffic import COUNT_SECONDS, Traffic
+from tests.benchmarks.workloads import Workload
+from worker.embedded import EmbeddedServers
+from worker.embedded.process import ServerProcess
+from worker.settings import Settings, environment_of
+
+ROOT: Final = Path(__file__).parents[2]
+WORKER: Final = "worker"
+COMMAND: Final = {WORKER: ("worker", "run")}
+"""Of each contestant, after ``python -m``; the others are processes of this package."""
+
+START_SECONDS: Final = 30
+STOP_SECONDS: Final = 30
+PATIENCE_SECONDS: Final = 60
+"""Without any outcome, after which a measurement is given up."""
+EXPECTED_RATES: Final = {"echo": 4_000, "sketch": 1_200, "batched echo": 12_000, WORKER: 8_000}
+"""Requests a second on a fast machine: how full the queue is at first. A queue that is too full
+costs time; one that runs dry ends its window early."""
+COMMITS_PER_SECOND_MAX: Final = 300
+"""Of one process, each waiting for a majority."""
+SHARE_MEASURED: Final = 0.95
+"""Of the requests. The last ones are left out, as not all processes finish at once."""
+LOAD: Final = 0.5
+"""Of a contestant's own throughput: the rate at which its latency is measured."""
+
+_READY: Final = re.compile(r'(^|")ready\b', re.MULTILINE)
+_TALLY: Final = re.compile(r"(\d+) commits, (\d+) conflicts")
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Who does what with how many processes; without a batch size, with the default one."""
+
+    contestant: str
+    workload: Workload
+    processes: int = 1
+    batch_size: int | None = None
+    database: str | None = None
+    """One that is there and stays; else the measurement gets a new one."""
+
+    def __str__(self) -> str:
+        return f"{self.contestant}, {self.workload.name}, {self.processes} proc."
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long each part of a measurement takes."""
+
+    warm_up_seconds: float
+    measured_seconds: float
+    latency_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one measurement found; None for what cannot be known."""
+
+    requests: int
+    seconds: float
+    worker_cpu_us: float | None
+    rabbitmq_cpu_us: float | None
+    mongod_cpu_us: float | None
+    commits: int
+    conflicts: int
+    peak_memory_mib: float | None
+    latency_p50_ms: float | None
+    latency_p99_ms: float | None
+
+    @property
+    def requests_per_second(self) -> float:
+        return self.requests / self.seconds
+
+    @property
+    def conflicts_per_commit(self) -> float | None:
+        return self.conflicts / self.commits if self.commits else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """The counters at one moment."""
+
+    at: float
+    outcomes: int
+    cpu_seconds: tuple[float | None, ...]
+
+
+class Arena:
+    """Both servers, and the outside world, for one measurement after the other."""
+
+    def __init__(
+        self, servers: EmbeddedServers, traffic: Traffic, folder: Path, tick: Callable[[str], None]
+    ) -> None:
+        self._servers = servers
+        self._traffic = traffic
+        self._folder = folder
+        self._tick = tick
+        self._count = 0
+        self._rates: dict[Contest, float] = {}
+
+    async def measure(self, contest: Contest, timing: Timing) -> Sample:
+        """Measure once; raises BenchmarkFailed when the contestant fails or cheats."""
+        self._count += 1
+        database = contest.database or f"benchmark-{self._count}"
+        async with books.opened(self._servers.mongodb_uri, database, keep=contest.database) as book:
+            if contest.database is None:
+                await book.insert_movies(contest.workload)
+            requests = contest.workload.requests(seed=self._count)
+            published = self._how_many(contest, timing)
+            self._tick(f"publishing {published:,}")
+            await self._traffic.purge()
+            await self._traffic.publish(requests, published)
+            async with self.crew(contest, database) as crew:
+                await crew.until_ready()
+                self._tick("measuring")
+                before, after = await self._window(crew, published, timing)
+                rate = (after.outcomes - before.outcomes) / (after.at - before.at)
+                self._rates[contest] = rate
+                latencies = await self._latencies(requests, rate * LOAD, timing.latency_seconds)
+                peak = crew.peak_memory_mib()
+            if contest.database is None and contest.contestant in {WORKER, "sketch"}:
+                await book.check()
+        if await self._traffic.dead_letters():
+            raise BenchmarkFailed(f"{contest}: there are dead letters")
+        return _sample(before, after, crew, peak, latencies)
+
+    @asynccontextmanager
+    async def crew(self, contest: Contest, database: str) -> AsyncIterator[Crew]:
+        """The processes of a contestant, started at once, and stopped at the end."""
+        settings = Settings(
+            amqp_url=self._servers.amqp_url,
+            mongodb_uri=self._servers.mongodb_uri,
+            mongodb_database=database,
+            batch_size=contest.batch_size or Settings.model_fields["batch_size"].default,
+            log_format="json",
+        )
+        folder = self._folder / f"{self._count}"
+        crew = Crew([ServerProcess(f"process-{n}", folder) for n in range(contest.processes)])
+        name = contest.contestant
+        module, *arguments = COMMAND.get(name, ("tests.benchmarks.contestants", name))
+        command = (sys.executable, "-m", module, *arguments)
+        async with AsyncExitStack() as stack:
+            for process in crew.processes:
+                stack.push_async_callback(process.kill)
+                await process.start(command, environment_of(settings), work_in=ROOT)
+            yield crew
+            await crew.stop()
+
+    def _how_many(self, contest: Contest, timing: Timing) -> int:
+        expected = EXPECTED_RATES[contest.contestant]
+        if contest.batch_size:
+            expected = min(expected, contest.batch_size * COMMITS_PER_SECOND_MAX)
+        rate = self._rates.get(contest, expected)
+        seconds = timing.warm_up_seconds + timing.measured_seconds
+        return int(rate * 1.2 * seconds / SHARE_MEASURED)
+
+    async def _window(
+        self, crew: Crew, published: int, timing: Timing
+    ) -> tuple[_Reading, _Reading]:
+        """The counters when all processes are warm, and some seconds later.
+
+        Outcomes come in batches, so both are taken just when a batch has come; else the window
+        would hold a part of a batch too many.
+        """
+        start = await self._news(crew, 0)
+        await asyncio.sleep(timing.warm_up_seconds)
+        before = after = await self._news(crew, start.outcomes)
+        enough = published * SHARE_MEASURED
+        while after.at - before.at < timing.measured_seconds and after.outcomes < enough:
+            after = await self._news(crew, after.outcomes)
+        if after == before:
+            raise BenchmarkFailed(f"{published:,} requests were too few to measure anything")
+        return before, after
+
+    async def _news(self, crew: Crew, outcomes: int) -> _Reading:
+        """The counters as soon as there are more outcomes than so many."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (reading := await self._reading(crew)).outcomes <= outcomes:
+            crew.require_running()
+            if reading.at > deadline:
+                raise BenchmarkFailed(f"no outcome for {PATIENCE_SECONDS} s")
+            await asyncio.sleep(COUNT_SECONDS)
+        return reading
+
+    async def _reading(self, crew: Crew) -> _Reading:
+        outcomes = await self._traffic.outcomes()
+        mongod = [member.pid for member in self._servers.mongo.members if member.pid]
+        groups = (crew.pids, self._servers.rabbit.pids, mongod)
+        return _Reading(
+            time.monotonic(), outcomes, tuple(probes.cpu_seconds(group) for group in groups)
+        )
+
+    async def _latencies(
+        self, requests: Iterator[ReservationRequest], rate: float, seconds: float
+    ) -> list[float]:
+        if not seconds:
+            return []
+        self._tick("emptying the queue")
+        await self._traffic.purge_requests()
+        await self._traffic.until_quiet()
+        self._tick(f"latency at {rate:,.0f}/s")
+        return await self._traffic.latencies(requests, rate, seconds)
+
+
+class Crew:
+    """The processes of one contestant."""
+
+    def __init__(self, processes: list[ServerProcess]) -> None:
+        self.processes = processes
+
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self.processes if process.pid is not None]
+
+    async def until_ready(self) -> None:
+        """Wait until all of them take requests; raises EmbeddedServerError."""
+        for process in self.processes:
+            await process.until(partial(_is_ready, process), START_SECONDS)
+
+    def require_running(self) -> None:
+        for process in self.processes:
+            if not process.running:
+                log = process.log.read_text()[-2_000:]
+                raise BenchmarkFailed(f"a contestant ended by itself; its log ends with:\n{log}")
+
+    def peak_memory_mib(self) -> float | None:
+        """Of the process that took most."""
+        peaks = [probes.memory_mib(pid, "VmHWM") for pid in self.pids]
+        return max((peak for peak in peaks if peak is not None), default=None)
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(process.terminate(STOP_SECONDS) for process in self.processes))
+
+    def tally(self) -> tuple[int, int]:
+        """Commits and conflicts, as the processes counted them; to be asked after the stop."""
+        tallies = [_TALLY.findall(process.log.read_text()) for process in self.processes]
+        if not all(tallies):
+            raise BenchmarkFailed("a contestant did not stop in order")
+        return sum(int(t[-1][0]) for t in tallies), sum(int(t[-1][1]) for t in tallies)
+
+
+async def _is_ready(process: ServerProcess) -> bool:
+    return _READY.search(process.log.read_text()) is not None
+
+
+def _sample(
+    before: _Reading, after: _Reading, crew: Crew, peak: float | None, latencies: list[float]
+) -> Sample:
+    requests = after.outcomes - before.outcomes
+    worker, rabbitmq, mongod = (
+        None if start is None or end is None else (end - start) / requests * 1e6
+        for start, end in zip(before.cpu_seconds, after.cpu_seconds, strict=True)
+    )
+    commits, conflicts = crew.tally()
+    return Sample(
+        requests=requests,
+        seconds=after.at - before.at,
+        worker_cpu_us=worker,
+        rabbitmq_cpu_us=rabbitmq,
+        mongod_cpu_us=mongod,
+        commits=commits,
+        conflicts=conflicts,
+        peak_memory_mib=peak,
+        latency_p50_ms=_percentile_ms(latencies, 50),
+        latency_p99_ms=_percentile_ms(latencies, 99),
+    )
+
+
+def _percentile_ms(sorted_seconds: list[float], percent: int) -> float | None:
+    if not sorted_seconds:
+        return None
+    return sorted_seconds[min(len(sorted_seconds) * percent // 100, len(sorted_seconds) - 1)] * 1e3

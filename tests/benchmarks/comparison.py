@@ -1,0 +1,31 @@
+"""Who runs against whom: all contestants side by side, on the same servers in the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from tests.benchmarks.arena import WORKER, Contest
+from tests.benchmarks.workloads import DUPLICATES, HOT, SOLD_OUT, SPREAD
+
+ECHOES: Final = ("echo", "batched echo")
+RESERVERS: Final = ("sketch", WORKER)
+CONTESTANTS: Final = (*ECHOES, *RESERVERS)
+WORKLOADS: Final = (HOT, SPREAD, SOLD_OUT, DUPLICATES)
+PROCESSES: Final = (1, 2)
+
+
+def contests(only: Collection[str], *, quick: bool) -> list[Contest]:
+    """Every contestant with one and two processes.
+
+    To an echo all requests are alike, so it has one workload. The quick run has two processes on
+    the hot movie only.
+    """
+    return [
+        Contest(contestant, workload, processes)
+        for workload in WORKLOADS
+        for processes in PROCESSES
+        for contestant in (CONTESTANTS if workload is HOT else RESERVERS)
+        if contestant in (only or CONTESTANTS)
+        and not (quick and processes > 1 and workload is not HOT)
+    ]

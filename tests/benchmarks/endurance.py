@@ -1,0 +1,135 @@
+"""Very many requests through one process: does its memory stay where it is?
+
+The queue is kept filled meanwhile, and the events are taken away as they are counted, so that
+nothing but the worker and its ledger can grow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from rich.progress import TaskID
+from rich.table import Table
+
+from tests.benchmarks import books, probes
+from tests.benchmarks.arena import WORKER, Contest, Crew
+from tests.benchmarks.failures import BenchmarkFailed
+from tests.benchmarks.results import UNKNOWN, shown
+from tests.benchmarks.rounds import Stadium
+from tests.benchmarks.traffic import PUBLISH_CHUNK
+from tests.benchmarks.workloads import SPREAD
+
+DATABASE: Final = "benchmark-endurance"
+BACKLOG: Final = 20_000
+"""Requests that wait: more than the worker takes between two looks."""
+LOOK_SECONDS: Final = 0.1
+SAMPLE_SECONDS: Final = 2
+SLOPE_REQUESTS: Final = 100_000
+ENDS_OF_A_SLOPE: Final = 2
+PATIENCE_SECONDS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySample:
+    """The resident memory of the worker after so many outcomes."""
+
+    seconds: float
+    outcomes: int
+    memory_mib: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Endurance:
+    """The whole run."""
+
+    requests: int
+    seconds: float
+    samples: Sequence[MemorySample]
+
+    @property
+    def slope_mib(self) -> float | None:
+        """MiB for each SLOPE_REQUESTS requests over the second half, when all caches are full."""
+        known = [
+            (sample.outcomes, sample.memory_mib)
+            for sample in self.samples[len(self.samples) // 2 :]
+            if sample.memory_mib is not None
+        ]
+        if len(known) < ENDS_OF_A_SLOPE:
+            return None
+        outcomes, memory = zip(*known, strict=True)
+        if len(set(outcomes)) < ENDS_OF_A_SLOPE:
+            return None
+        return statistics.linear_regression(outcomes, memory).slope * SLOPE_REQUESTS
+
+
+async def endure(stadium: Stadium, requests: int) -> Endurance:
+    """Send so many requests for a thousand movies through one process."""
+    contest = Contest(WORKER, SPREAD, database=DATABASE)
+    task = stadium.progress.add_task(str(contest), step="", total=requests)
+    async with books.opened(stadium.servers.mongodb_uri, DATABASE) as book:
+        await book.insert_movies(contest.workload)
+        await stadium.traffic.purge()
+        async with stadium.arena.crew(contest, DATABASE) as crew:
+            await crew.until_ready()
+            found = await _run(stadium, crew, requests, task)
+        await book.check()
+    stadium.progress.remove_task(task)
+    return found
+
+
+async def _run(stadium: Stadium, crew: Crew, requests: int, task: TaskID) -> Endurance:
+    wishes = SPREAD.requests(seed=0)
+    started = last_news = time.monotonic()
+    samples = [MemorySample(0, 0, _memory_mib(crew))]
+    published = done = 0
+    while done < requests:
+        now = time.monotonic()
+        if news := await stadium.traffic.take_outcomes():
+            done += news
+            last_news = now
+        crew.require_running()
+        if now - last_news > PATIENCE_SECONDS:
+            raise BenchmarkFailed(f"{requests - done} of {requests} outcomes never came")
+        if now - started - samples[-1].seconds >= SAMPLE_SECONDS:
+            samples.append(MemorySample(now - started, done, _memory_mib(crew)))
+            stadium.progress.update(task, completed=done)
+            stadium.progress.refresh()
+        if published < min(requests, done + BACKLOG):
+            chunk = min(PUBLISH_CHUNK, requests - published)
+            await stadium.traffic.publish(wishes, chunk)
+            published += chunk
+        else:
+            await asyncio.sleep(LOOK_SECONDS)
+    seconds = time.monotonic() - started
+    samples.append(MemorySample(seconds, done, _memory_mib(crew)))
+    return Endurance(requests, seconds, samples)
+
+
+def _memory_mib(crew: Crew) -> float | None:
+    return probes.memory_mib(crew.pids[0], "VmRSS")
+
+
+def table(found: Endurance) -> Table:
+    """Where the memory began, how high it went, and where it is going."""
+    memory = [sample.memory_mib for sample in found.samples if sample.memory_mib is not None]
+    slope = found.slope_mib
+    lines = Table(title=f"{found.requests:,} requests through one process", title_justify="left")
+    for name in ("seconds", "requests/s", "start MiB", "max MiB", "end MiB", "MiB per 100,000"):
+        lines.add_column(name, justify="right")
+    lines.add_row(
+        shown(found.seconds),
+        shown(found.requests / found.seconds),
+        *map(shown, (memory[0], max(memory), memory[-1]) if memory else (None, None, None)),
+        UNKNOWN if slope is None else f"{slope:+.2f}",
+    )
+    return lines
+
+
+def as_json(found: Endurance) -> dict[str, object]:
+    """The run with all its samples."""
+    return {**asdict(found), "slope_mib_per_100000_requests": found.slope_mib}

@@ -1,0 +1,7 @@
+"""The one way in which a measurement fails."""
+
+from __future__ import annotations
+
+
+class BenchmarkFailed(Exception):
+    """A contestant did not do what it was asked to do, so its figures mean nothing."""

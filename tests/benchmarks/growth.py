@@ -1,0 +1,149 @@
+"""What becomes of the worker's throughput as things grow: collections, movies, batches.
+
+Each series has one line for each size, on the hot movie and on a thousand movies; the first line
+is what the others are measured against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rich.table import Table
+
+from tests.benchmarks import books
+from tests.benchmarks.arena import WORKER, Contest
+from tests.benchmarks.results import UNKNOWN, Result, medians, shown
+from tests.benchmarks.rounds import Plan, Stadium
+from tests.benchmarks.workloads import Workload
+
+CATALOGUE: Final = 100_000
+LEDGER: Final = 1_000_000
+QUICK_DIVISOR: Final = 10
+MOVIES_ASKED_FOR: Final = 1_000
+TIME_SLOTS: Final = (1, 10, 50, 200)
+BATCH_SIZES: Final = (1, 10, 100, 500, 2_000)
+GROWN_DATABASE: Final = "benchmark-grown"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One size, on both workloads."""
+
+    label: str
+    hot: Contest
+    spread: Contest
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One thing that grows."""
+
+    title: str
+    lines: Sequence[Line]
+
+
+async def measure_growth(stadium: Stadium, plan: Plan) -> list[tuple[Series, list[Result]]]:
+    """Measure all series; prints each as soon as it is there."""
+    grown = Workload("hot", catalogue=CATALOGUE // (QUICK_DIVISOR if plan.quick else 1))
+    entries = LEDGER // (QUICK_DIVISOR if plan.quick else 1)
+    measured = []
+    async with books.opened(stadium.servers.mongodb_uri, GROWN_DATABASE) as book:
+        task = stadium.progress.add_task(
+            f"inserting {grown.catalogue:,} movies and {entries:,} ledger entries",
+            step="",
+            total=None,
+        )
+        stadium.progress.refresh()
+        await book.insert_movies(grown)
+        await book.insert_entries(entries)
+        stadium.progress.remove_task(task)
+        for series in (_collections(grown.catalogue, entries), _time_slots(), _batch_sizes()):
+            contests = [contest for line in series.lines for contest in (line.hot, line.spread)]
+            results = await stadium.play(contests, plan)
+            stadium.console.print(_table(series, results))
+            measured.append((series, results))
+    return measured
+
+
+def _collections(catalogue: int, entries: int) -> Series:
+    return Series(
+        "collections",
+        (
+            _line("nothing else in the collections"),
+            _line(
+                f"{catalogue:,} movies, {entries:,} ledger entries",
+                catalogue=catalogue,
+                database=GROWN_DATABASE,
+            ),
+        ),
+    )
+
+
+def _time_slots() -> Series:
+    lines = [_line(f"{count} time slots", time_slots=count) for count in TIME_SLOTS]
+    return Series("time slots per movie", lines)
+
+
+def _batch_sizes() -> Series:
+    lines = [_line(f"batches of {size}", batch_size=size) for size in BATCH_SIZES]
+    return Series("batch size", lines)
+
+
+def _line(
+    label: str,
+    *,
+    catalogue: int = 0,
+    time_slots: int = 5,
+    batch_size: int | None = None,
+    database: str | None = None,
+) -> Line:
+    def contest(name: str, movies: int) -> Contest:
+        workload = Workload(
+            f"{name}, {label}", movies=movies, time_slots=time_slots, catalogue=catalogue
+        )
+        return Contest(WORKER, workload, batch_size=batch_size, database=database)
+
+    return Line(label, contest("hot", 1), contest("spread", MOVIES_ASKED_FOR))
+
+
+def _table(series: Series, results: Sequence[Result]) -> Table:
+    table = Table(title=f"growth: {series.title}", title_justify="left")
+    table.add_column("")
+    for workload in ("hot", "spread"):
+        for name in ("requests/s", "ratio", "CPU µs worker", "mongod"):
+            table.add_column(f"{workload}\n{name}", justify="right")
+    by_contest = {result.contest: result for result in results}
+    for line in series.lines:
+        cells: list[str] = []
+        first = series.lines[0]
+        for contest, base in ((line.hot, first.hot), (line.spread, first.spread)):
+            result = by_contest[contest]
+            figures = medians(result)
+            base_rate = by_contest[base].rate
+            cells += (
+                shown(result.rate),
+                f"{result.rate / base_rate:.2f}" if base_rate else UNKNOWN,
+                shown(figures["worker_cpu_us"]),
+                shown(figures["mongod_cpu_us"]),
+            )
+        table.add_row(line.label, *cells)
+    return table
+
+
+def as_json(measured: Sequence[tuple[Series, list[Result]]]) -> list[dict[str, object]]:
+    """Every line of every series, with the medians of both workloads."""
+    found: list[dict[str, object]] = []
+    for series, results in measured:
+        by_contest = {result.contest: result for result in results}
+        found += (
+            {
+                "series": series.title,
+                "size": line.label,
+                "hot": medians(by_contest[line.hot]),
+                "spread": medians(by_contest[line.spread]),
+            }
+            for line in series.lines
+        )
+    return found

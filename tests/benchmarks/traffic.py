@@ -1,0 +1,195 @@
+"""The outside world of a benchmark: whoever publishes requests, and whoever counts the outcomes.
+
+Outcomes are counted as the depth of the queue that takes events nobody subscribed to, asked for
+with a passive declaration every COUNT_SECONDS. That costs the broker next to nothing and us even
+less, and it is the same for every contestant; a subscriber in Python would take much of the
+processors that it shares with the contestants.
+
+Latency does need a subscriber. It runs at half load, where there is processor time to spare, and
+reads nothing but the correlation id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import aio_pika
+from aiormq.abc import ChannelFrame, DeliveredMessage
+
+from contracts import ReservationRequest, topology
+from tests.benchmarks.failures import BenchmarkFailed
+from worker.broker.channels import DirectChannel, open_channel
+from worker.broker.declaring import declare_topology
+from worker.broker.frames import publish_frames
+from worker.broker.publishing import Publisher
+from worker.messages import Message
+
+COUNT_SECONDS: Final = 0.05
+QUIET_SECONDS: Final = 1.0
+"""Without a new outcome, after which a contestant that has nothing to do is believed to be idle."""
+PUBLISH_CHUNK: Final = 1_000
+SEND_INTERVAL_SECONDS: Final = 0.001
+STRAGGLERS_SECONDS: Final = 30
+
+QUEUES: Final = (topology.REQUESTS, topology.EVENTS_UNROUTED, topology.DEAD_LETTERS)
+
+
+class Traffic:
+    """Publishes requests and counts outcomes, through connections of its own."""
+
+    def __init__(self, url: str, asking: DirectChannel, publishing: DirectChannel) -> None:
+        self._url = url
+        self._asking = asking
+        self._publisher = Publisher(publishing)
+
+    async def purge(self) -> None:
+        """Empty every queue of the contract."""
+        for queue in QUEUES:
+            await self._asking.queue_purge(queue)
+
+    async def purge_requests(self) -> None:
+        """Take away the requests that nobody has been handed yet."""
+        await self._asking.queue_purge(topology.REQUESTS)
+
+    async def publish(self, requests: Iterator[ReservationRequest], count: int) -> None:
+        """Publish the next ``count`` requests, confirmed."""
+        for start in range(0, count, PUBLISH_CHUNK):
+            chunk = itertools.islice(requests, min(PUBLISH_CHUNK, count - start))
+            confirmed = await self._publisher.publish([_message(request) for request in chunk])
+            assert all(confirmed), "the broker refused a request"
+
+    async def outcomes(self) -> int:
+        """The events published since the last purge."""
+        declared = await self._asking.queue_declare(topology.EVENTS_UNROUTED, passive=True)
+        return declared.message_count or 0
+
+    async def take_outcomes(self) -> int:
+        """Take away the events that were published since the last time, and say how many."""
+        purged = await self._asking.queue_purge(topology.EVENTS_UNROUTED)
+        return purged.message_count or 0
+
+    async def dead_letters(self) -> int:
+        """The dead letters since the last purge, of which no workload should have any."""
+        declared = await self._asking.queue_declare(topology.DEAD_LETTERS, passive=True)
+        return declared.message_count or 0
+
+    async def until_quiet(self) -> None:
+        """Wait until no more outcomes come."""
+        before = -1
+        while (now := await self.outcomes()) != before:
+            before = now
+            await asyncio.sleep(QUIET_SECONDS)
+
+    async def latencies(
+        self, requests: Iterator[ReservationRequest], rate: float, seconds: float
+    ) -> list[float]:
+        """Seconds from when each request was due to be sent until its event came, sorted.
+
+        Requests are due at a fixed rate, whatever becomes of those before them, and the clock
+        starts when one is due, so time that a stalled contestant makes others wait is counted.
+        Raises BenchmarkFailed when an event has not come STRAGGLERS_SECONDS after the last request.
+        """
+        count = max(int(rate * seconds), 1)
+        async with (
+            await aio_pika.connect(self._url) as sending,
+            await aio_pika.connect(self._url) as receiving,
+        ):
+            sender = await open_channel(sending, confirms=False)
+            frames = [
+                publish_frames(
+                    sender.number, sender.max_content_size, _message(request, str(index))
+                )
+                for index, request in enumerate(itertools.islice(requests, count))
+            ]
+            arrivals = await _Arrivals.watch(
+                await open_channel(receiving, confirms=False), len(frames)
+            )
+            due = await _send(sender, frames, rate)
+            await arrivals.complete()
+        return sorted(end - start for start, end in zip(due, arrivals.times, strict=True))
+
+
+class _Arrivals:
+    """When the event of each request came, by its correlation id."""
+
+    def __init__(self, count: int) -> None:
+        self.times = [float("inf")] * count
+        self._missing = count
+        self._all_there = asyncio.Event()
+        self._now = asyncio.get_running_loop().time
+
+    @classmethod
+    async def watch(cls, channel: DirectChannel, count: int) -> _Arrivals:
+        arrivals = cls(count)
+        declared = await channel.queue_declare(exclusive=True)
+        queue = declared.queue or ""
+        await channel.queue_bind(queue, topology.EVENTS, "#")
+        await channel.consume(queue, arrivals.note, no_ack=True)
+        return arrivals
+
+    def note(self, event: DeliveredMessage) -> None:
+        correlation_id = event.header.properties.correlation_id or ""
+        # Whatever else comes is from before, with the request id for its correlation id.
+        if correlation_id.isdigit() and self.times[int(correlation_id)] == float("inf"):
+            self.times[int(correlation_id)] = self._now()
+            self._missing -= 1
+            if not self._missing:
+                self._all_there.set()
+
+    async def complete(self) -> None:
+        try:
+            async with asyncio.timeout(STRAGGLERS_SECONDS):
+                await self._all_there.wait()
+        except TimeoutError:
+            raise BenchmarkFailed(f"{self._missing} events never came") from None
+
+
+async def _send(channel: DirectChannel, frames: list[bytes], rate: float) -> list[float]:
+    """Send at a fixed rate, and say when each was due."""
+    now = asyncio.get_running_loop().time
+    start = now() + SEND_INTERVAL_SECONDS
+    due = [start + index / rate for index in range(len(frames))]
+    sent = 0
+    while sent < len(frames):
+        moment = now()
+        ready = sent
+        while ready < len(frames) and due[ready] <= moment:
+            ready += 1
+        if ready > sent:
+            payload = b"".join(frames[sent:ready])
+            await channel.write_queue.put(ChannelFrame(payload, should_close=False))
+            sent = ready
+        if sent < len(frames):
+            await asyncio.sleep(max(due[sent] - now(), SEND_INTERVAL_SECONDS))
+    return due
+
+
+def _message(request: ReservationRequest, correlation_id: str | None = None) -> Message:
+    return Message(
+        exchange=topology.REQUESTS,
+        routing_key=topology.request_routing_key(request.movie_id),
+        body=request.to_json(),
+        headers={},
+        mandatory=True,
+        content_type="application/json",
+        correlation_id=correlation_id,
+    )
+
+
+@asynccontextmanager
+async def traffic(url: str) -> AsyncIterator[Traffic]:
+    """Declare the topology, and open the connections of the outside world."""
+    async with (
+        await aio_pika.connect(url) as asking,
+        await aio_pika.connect(url) as publishing,
+    ):
+        await declare_topology(asking)
+        yield Traffic(
+            url,
+            await open_channel(asking, confirms=False),
+            await open_channel(publishing, confirms=True),
+        )
