@@ -13,7 +13,7 @@ from contracts import OutcomeEvent
 from tests.unit.fakes import FakeStore, VirtualTime
 from tests.unit.values import ask, faulty, movie
 from worker.decision import Request, TimeSlot
-from worker.errors import Conflict, StoreUnusable
+from worker.errors import Conflict, Refused, StoreUnusable
 from worker.lanes import LANES_MAX, QUIET_COMMITS, REQUESTS_PER_LANE_MIN, Lanes
 from worker.recording import Recorder
 
@@ -104,21 +104,24 @@ async def test_decisions_come_in_the_order_of_the_requests_though_lanes_do_not()
 async def test_a_lost_lane_is_tried_again_when_the_others_are_done(
     virtual_time: VirtualTime,
 ) -> None:
-    store = store_of_movies()
-    store.failures = deque([Conflict()])
-    await recorder_with_lanes(store).record(BATCH)
-    assert store.tried[0] == store.tried[-1]
-    assert len(store.tried) == LANES_MAX + 1
-    assert len(store.ledger) == len(BATCH)
+    for failure in (Conflict(), Refused()):
+        store = store_of_movies()
+        store.failures = deque([failure])
+        await recorder_with_lanes(store).record(BATCH)
+        assert store.tried[0] == store.tried[-1]
+        assert len(store.tried) == LANES_MAX + 1
+        assert len(store.ledger) == len(BATCH)
     assert virtual_time.slept_seconds == []
 
 
-async def test_no_other_lane_is_tried_while_mongodb_is_away() -> None:
+async def test_an_outage_is_waited_for_in_the_lane_that_met_it(virtual_time: VirtualTime) -> None:
     store = store_of_movies()
-    store.failures = deque([StoreUnusable(), StoreUnusable()])
+    store.failures = deque([StoreUnusable()] * 3)
     await recorder_with_lanes(store).record(BATCH)
-    assert store.tried[0] == store.tried[1] == store.tried[2]
+    assert store.tried[0] == store.tried[1] == store.tried[2] == store.tried[3]
+    assert len(store.tried) == LANES_MAX + 3
     assert len(store.ledger) == len(BATCH)
+    assert virtual_time.slept_seconds
 
 
 async def test_a_request_id_that_is_used_for_two_movies_is_recorded_once_whatever_its_lanes() -> (
