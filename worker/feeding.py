@@ -149,6 +149,9 @@ def _print(text: str) -> None:
     try:
         print(text, flush=True)
     except OSError as failure:
+        # Else the end of the process tries to print them once more, and fails with a code of its
+        # own: https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise WorkerError(f"the outcomes cannot be printed: {failure.strerror}") from failure
 
 
