@@ -132,13 +132,3 @@ async def test_an_undeliverable_request_may_be_sent_again_once_its_movie_is_mend
     await at_work.database.movies.update_one({"_id": movie}, {"$set": {"timeSlots": slots(3)}})
     await at_work.client.publish(request)
     assert (await at_work.client.outcome(request["requestId"]))["outcome"] == "confirmed"
-
-
-async def test_an_event_that_nobody_subscribed_to_is_kept_and_blocks_nothing(
-    cinema: Cinema,
-) -> None:
-    await cinema.start_worker()
-    await cinema.client.take_unrouted_events()
-    requests = [request_for("no-such-movie") for _ in range(3)]
-    await cinema.client.publish_all(requests)
-    await cinema.client.outcomes([request["requestId"] for request in requests])

@@ -1,0 +1,15 @@
+"""Events that nobody subscribed to, on a broker that no other worker or subscriber shares."""
+
+from __future__ import annotations
+
+from tests.acceptance.cinema import Cinema, request_for
+
+
+async def test_an_event_that_nobody_subscribed_to_is_kept_and_blocks_nothing(
+    cinema: Cinema,
+) -> None:
+    await cinema.start_worker()
+    await cinema.client.take_unrouted_events()
+    requests = [request_for("no-such-movie") for _ in range(3)]
+    await cinema.client.publish_all(requests)
+    await cinema.client.outcomes([request["requestId"] for request in requests])
