@@ -23,7 +23,6 @@ FRAME_END: Final = b"\xce"
 
 CLASS_BASIC: Final = 60
 METHOD_PUBLISH: Final = 40
-MANDATORY: Final = 1
 
 APP_ID: Final = "reservation-worker"
 PERSISTENT: Final = 2

@@ -22,7 +22,7 @@ from pymongo.errors import BulkWriteError
 
 from worker.decision import Movie, TimeSlot
 from worker.errors import BadInput
-from worker.store.documents import Document
+from worker.store.documents import Document, as_read
 from worker.store.failures import DUPLICATE_KEY, WRITE_CONFLICT, translated_failures
 
 DOCUMENT_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -128,7 +128,7 @@ def catalogue_update(change: MovieChange) -> UpdateOne:
     stored = {"$ifNull": ["$timeSlots", []]}
     added = {"$literal": list(change.new_time_slots.values())}
     return UpdateOne(
-        {"_id": change.movie.key, "version": _as_read(change.movie.version), "$and": guards},
+        {"_id": change.movie.key, "version": as_read(change.movie.version), "$and": guards},
         [
             {
                 "$set": {
@@ -148,13 +148,8 @@ def _guard(time_slot_id: int, movie: Movie) -> Document:
     return {
         "id": time_slot_id,
         "capacity": slot.capacity,
-        "bookedCount": _as_read(slot.booked_count),
+        "bookedCount": as_read(slot.booked_count),
     }
-
-
-def _as_read(number: int) -> object:
-    """The filter for a number as it was read: a missing one counts as 0."""
-    return number or {"$in": [0, None]}
 
 
 def _with_capacities(time_slots: Document, capacities: Mapping[int, int]) -> Document:

@@ -141,7 +141,7 @@ def _whole_number(value: object) -> int | None:
     return int(value) if isinstance(value, float) and value.is_integer() else None
 
 
-def _stored(number: int) -> object:
+def as_read(number: int) -> object:
     """The filter for a number as it was read: a missing one counts as 0."""
     return number or {"$in": [0, None]}
 
@@ -165,7 +165,7 @@ def booking_update(booking: Booking) -> UpdateOne:
                     "$elemMatch": {
                         "id": time_slot_id,
                         "capacity": slot.capacity,
-                        "bookedCount": _stored(slot.booked_count),
+                        "bookedCount": as_read(slot.booked_count),
                     }
                 }
             }
@@ -173,7 +173,7 @@ def booking_update(booking: Booking) -> UpdateOne:
         increments[f"timeSlots.$[slot{index}].bookedCount"] = number_of_people
         array_filters.append({f"slot{index}.id": time_slot_id})
     return UpdateOne(
-        {"_id": booking.movie.key, "version": _stored(booking.movie.version), "$and": guards},
+        {"_id": booking.movie.key, "version": as_read(booking.movie.version), "$and": guards},
         {"$inc": increments},
         array_filters=array_filters,
     )
