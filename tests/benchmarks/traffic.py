@@ -17,15 +17,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-import aio_pika
-from aiormq.abc import ChannelFrame, DeliveredMessage
+from aiormq.abc import ChannelFrame
 
 from contracts import ReservationRequest, topology
 from tests.benchmarks.failures import BenchmarkFailed
 from worker.broker.channels import DirectChannel, open_channel
+from worker.broker.connecting import connect
 from worker.broker.declaring import declare_topology
 from worker.broker.frames import publish_frames
 from worker.broker.publishing import Publisher
+from worker.broker.reading import Arrival
 from worker.messages import Message
 
 COUNT_SECONDS: Final = 0.05
@@ -95,8 +96,8 @@ class Traffic:
         """
         count = max(int(rate * seconds), 1)
         async with (
-            await aio_pika.connect(self._url) as sending,
-            await aio_pika.connect(self._url) as receiving,
+            await connect(self._url, "sending") as sending,
+            await connect(self._url, "receiving") as receiving,
         ):
             sender = await open_channel(sending, confirms=False)
             frames = [
@@ -131,8 +132,8 @@ class _Arrivals:
         await channel.consume(queue, arrivals.note, no_ack=True)
         return arrivals
 
-    def note(self, event: DeliveredMessage) -> None:
-        correlation_id = event.header.properties.correlation_id or ""
+    def note(self, event: Arrival) -> None:
+        correlation_id = event.properties.correlation_id or ""
         # Whatever else comes is from before, with the request id for its correlation id.
         if correlation_id.isdigit() and self.times[int(correlation_id)] == float("inf"):
             self.times[int(correlation_id)] = self._now()
@@ -184,8 +185,8 @@ def _message(request: ReservationRequest, correlation_id: str | None = None) -> 
 async def traffic(url: str) -> AsyncIterator[Traffic]:
     """Declare the topology, and open the connections of the outside world."""
     async with (
-        await aio_pika.connect(url) as asking,
-        await aio_pika.connect(url) as publishing,
+        await connect(url, "asking") as asking,
+        await connect(url, "publishing") as publishing,
     ):
         await declare_topology(asking)
         yield Traffic(

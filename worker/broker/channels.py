@@ -1,4 +1,4 @@
-"""Opening channels below aio-pika's: the batches of the pipeline need what it hides.
+"""Channels below aio-pika's: the batches of the pipeline need what it hides.
 
 Publishing needs the delivery tags, and taking needs deliveries as they come: aiormq starts a task
 for each of them, which costs as much as deciding eight.
@@ -9,69 +9,71 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from aio_pika.abc import AbstractConnection
-from aiormq.abc import DeliveredMessage
+from aiormq.abc import AbstractConnection
 from aiormq.channel import Channel
-from pamqp.commands import Basic
-from pamqp.header import ContentHeader
 
+from worker.broker.connecting import Connection
+from worker.broker.reading import (
+    BASIC_DELIVER,
+    BASIC_RETURN,
+    Arrival,
+    Confirmation,
+    read_arrival,
+    read_confirmation,
+    read_returned_exchange,
+)
 from worker.errors import SessionLost
 
 RPC_TIMEOUT_SECONDS: Final = 10
 
-FRAME_BUFFER_SIZE: Final = 1000
-"""aiormq hands frames from the connection to the channel through a queue; with its default of 10
-the two take turns every few messages."""
-
 
 class DirectChannel(Channel):
-    """aiormq's channel, but deliveries and returned messages go to plain functions, in order.
+    """aiormq's channel, but what comes by the thousand goes to plain functions, in order.
 
-    aiormq finds the publisher of a returned message by its message id, and drops one without.
+    aiormq itself has the rest: opening, declaring, consuming, settling, closing. Its own publishing
+    cannot be used on such a channel, because it never hears of a confirmation.
     """
 
-    on_return: Callable[[DeliveredMessage], None]
-    _on_delivery: Callable[[DeliveredMessage], None]
+    on_arrival: Callable[[Arrival], None]
+    on_confirmation: Callable[[Confirmation], None]
+    on_return: Callable[[str], None]
+    """Called with the exchange from which a mandatory message found no queue."""
 
     async def consume(
-        self, queue: str, on_delivery: Callable[[DeliveredMessage], None], *, no_ack: bool = False
+        self, queue: str, on_arrival: Callable[[Arrival], None], *, no_ack: bool = False
     ) -> str:
         """Begin to consume the one queue of this channel, and return the consumer's tag."""
-        self._on_delivery = on_delivery
+        self.on_arrival = on_arrival
         consuming = await self.basic_consume(
             queue, _unused_callback, no_ack=no_ack, timeout=RPC_TIMEOUT_SECONDS
         )
         return consuming.consumer_tag or ""
 
-    async def _on_deliver_frame(self, frame: Basic.Deliver) -> None:
-        self._on_delivery(await self._content_of(frame))
-
-    async def _on_return_frame(self, frame: Basic.Return) -> None:
-        self.on_return(await self._content_of(frame))
-
-    async def _content_of(self, frame: Basic.Deliver | Basic.Return) -> DeliveredMessage:
-        header = await self._get_frame()
-        if not isinstance(header, ContentHeader):
-            raise SessionLost(f"a message without a content header: {header!r}")
-        return await self._read_content(frame, header)
+    def take(self, method: bytes, header: bytes, body: bytes) -> None:
+        """Take what the connection's Inflow has for this channel."""
+        if method.startswith(BASIC_DELIVER):
+            self.on_arrival(read_arrival(method, header, body))
+        elif method.startswith(BASIC_RETURN):
+            self.on_return(read_returned_exchange(method))
+        else:
+            self.on_confirmation(read_confirmation(method))
 
 
-async def _unused_callback(_message: DeliveredMessage) -> None:
+async def _unused_callback(_message: object) -> None:
     """aiormq insists on one; a DirectChannel has its own way for deliveries."""
 
 
-async def open_channel(connection: AbstractConnection, *, confirms: bool) -> DirectChannel:
+async def open_channel(connection: Connection, *, confirms: bool) -> DirectChannel:
     """Open a channel, with publisher confirms or without.
 
     aiormq has no way to open a channel of another class, so this does what it does itself.
     """
     if connection.transport is None:
         raise SessionLost("opening a channel: the connection is closed")
-    transport = connection.transport.connection
+    transport: AbstractConnection = connection.transport.connection
     number = max(transport.channels, default=0) + 1
-    channel = DirectChannel(
-        transport, number, publisher_confirms=confirms, frame_buffer=FRAME_BUFFER_SIZE
-    )
+    channel = DirectChannel(transport, number, publisher_confirms=confirms)
     transport.channels[number] = channel
+    connection.inflow.divert(number, channel.take)
     await channel.open(timeout=RPC_TIMEOUT_SECONDS)
     return channel

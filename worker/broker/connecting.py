@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 import aio_pika
-from aio_pika.abc import AbstractConnection
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from yarl import URL
 
 from worker.broker.failures import translated_failures
-from worker.broker.tolerance import TolerantConnection
+from worker.broker.inflow import Inflow
 from worker.errors import BrokerUnusable
 from worker.settings import without_password
 
@@ -20,7 +20,43 @@ HEARTBEAT_SECONDS: Final = 10
 """A silent peer is given up after three of them."""
 
 
-async def connect(url: str, purpose: str) -> AbstractConnection:
+class Connection(aio_pika.Connection):
+    """aio-pika's connection, from which channels can take what comes before aiormq sees it."""
+
+    def __init__(self, url: URL, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  # Passed on.
+        super().__init__(url, *arguments, **options)
+        self._diverting = _Diverting(
+            TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        )
+        self.kwargs["transport_factory"] = self._diverting
+
+    @property
+    def inflow(self) -> Inflow:
+        """What comes on this connection, once it is open."""
+        return self._diverting.inflow
+
+
+class _Diverting(TransportFactory):
+    """Another factory's transport, with an Inflow before its reader."""
+
+    inflow: Inflow
+
+    def __init__(self, inner: TransportFactory) -> None:
+        self._inner = inner
+
+    async def create(
+        self,
+        url: URL,
+        **options: Any,  # noqa: ANN401  # Passed on as they come.
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await self._inner.create(url, **options)
+        # The server says nothing before it is spoken to, so nothing has come past it.
+        self.inflow = Inflow(reader.feed_data)
+        reader.feed_data = self.inflow  # type: ignore[assignment, method-assign]
+        return reader, writer
+
+
+async def connect(url: str, purpose: str) -> Connection:
     """Connect; the broker's operators see the connection's purpose. Raises BrokerUnusable."""
     target = URL(url)
     if "heartbeat" not in target.query:
@@ -30,11 +66,16 @@ async def connect(url: str, purpose: str) -> AbstractConnection:
             target,
             timeout=CONNECT_TIMEOUT_SECONDS,
             client_properties={"connection_name": f"reservation-worker: {purpose}"},
-            connection_class=TolerantConnection,
+            connection_class=Connection,
         )
 
 
-async def close_connection(connection: AbstractConnection) -> None:
+async def close_connection(connection: Connection) -> None:
     """Close it, within CLOSE_TIMEOUT_SECONDS and whatever state it is in."""
-    closing = asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_SECONDS)
-    await asyncio.gather(closing, return_exceptions=True)
+
+    async def closing() -> None:
+        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+            await connection.close()
+
+    # In a task of its own: a connection that is broken may cancel whoever closes it.
+    await asyncio.gather(closing(), return_exceptions=True)

@@ -2,21 +2,22 @@
 
 aio-pika publishes one message under a lock and waits for the socket to take it; that costs more
 than deciding a reservation does. Here the frames of many messages are marshalled together and
-handed to the same aiormq channel in few writes, with one future for each delivery tag.
+handed to aiormq in few writes, and a batch is waited for as a whole.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
-from aiormq.abc import ChannelFrame, DeliveredMessage
-from aiormq.exceptions import DeliveryError
+from aiormq.abc import ChannelFrame
 
 from worker.broker.channels import DirectChannel
 from worker.broker.failures import explain, translated_failures
 from worker.broker.frames import publish_frames
+from worker.broker.reading import Confirmation
 from worker.errors import SessionLost
 from worker.messages import Message
 
@@ -27,16 +28,16 @@ CONFIRM_TIMEOUT_SECONDS: Final = 600
 """A broker under a memory or disk alarm confirms nothing until it is over. Well below the 30
 minutes after which RabbitMQ closes the channel of a consumer that settles nothing."""
 
-Confirmation = asyncio.Future[object]
-
 
 class Publisher:
     """Publishes on one channel, which nobody else may publish on: it counts the delivery tags."""
 
     def __init__(self, channel: DirectChannel) -> None:
         self._channel = channel
-        self._pending: set[Confirmation] = set()
-        self._returned: str | None = None
+        self._last_tag = 0
+        self._unconfirmed: OrderedDict[int, tuple[_Batch, int]] = OrderedDict()
+        self._returned_by: str | None = None
+        channel.on_confirmation = self._on_confirmation
         channel.on_return = self._on_return
         channel.closing.add_done_callback(self._on_channel_closed)
 
@@ -47,63 +48,78 @@ class Publisher:
         queue, or when there is no word within CONFIRM_TIMEOUT_SECONDS. What was written may have
         arrived all the same. A cancelled call leaves the channel unusable.
         """
-        confirmations: list[Confirmation] = []
+        batch = _Batch(len(messages))
         with translated_failures("publishing"):
             for start in range(0, len(messages), MESSAGES_PER_WRITE):
-                confirmations += await self._write(messages[start : start + MESSAGES_PER_WRITE])
-            if confirmations:
-                await self._settled(confirmations)
-        return [_confirmed(confirmation) for confirmation in confirmations]
+                await self._write(batch, start, messages[start : start + MESSAGES_PER_WRITE])
+            if messages:
+                await self._confirmed(batch)
+        return batch.taken
 
-    async def _write(self, messages: Sequence[Message]) -> list[Confirmation]:
+    async def _write(self, batch: _Batch, start: int, messages: Sequence[Message]) -> None:
         if self._channel.is_closed:
             raise SessionLost("publishing: the channel is closed")
         number, body_bytes_max = self._channel.number, self._channel.max_content_size
         payload = b"".join(publish_frames(number, body_bytes_max, message) for message in messages)
-        confirmations = [self._expect_confirmation() for _ in messages]
+        for position in range(start, start + len(messages)):
+            self._last_tag += 1
+            self._unconfirmed[self._last_tag] = (batch, position)
         await self._channel.write_queue.put(ChannelFrame(payload, should_close=False))
-        return confirmations
 
-    def _expect_confirmation(self) -> Confirmation:
-        """Register the next delivery tag with aiormq, which resolves the future of each."""
-        confirmation: Confirmation = asyncio.get_running_loop().create_future()
-        self._channel.delivery_tag += 1
-        tag = self._channel.delivery_tag
-        self._channel.confirmations[tag] = confirmation
-        self._pending.add(confirmation)
-        confirmation.add_done_callback(self._pending.discard)
-        return confirmation
-
-    async def _settled(self, confirmations: list[Confirmation]) -> None:
-        _, waiting = await asyncio.wait(confirmations, timeout=CONFIRM_TIMEOUT_SECONDS)
-        if waiting:
+    async def _confirmed(self, batch: _Batch) -> None:
+        try:
+            async with asyncio.timeout(CONFIRM_TIMEOUT_SECONDS):
+                await batch.all_confirmed
+        except TimeoutError:
             raise SessionLost(
-                f"publishing: {len(waiting)} of {len(confirmations)} messages were not confirmed "
+                f"publishing: {batch.waiting} of {len(batch.taken)} messages were not confirmed "
                 f"within {CONFIRM_TIMEOUT_SECONDS} s"
-            )
-
-        if self._returned:
+            ) from None
+        if self._returned_by is not None:
             # The broker returns a message before it confirms it, so none has passed unseen.
-            raise SessionLost(f"publishing: a message found no queue at {self._returned}")
+            exchange = self._returned_by or "the default exchange"
+            raise SessionLost(f"publishing: a message found no queue at {exchange}")
 
-    def _on_return(self, message: DeliveredMessage) -> None:
-        self._returned = message.exchange or "the default exchange"
+    def _on_confirmation(self, confirmation: Confirmation) -> None:
+        if not confirmation.multiple:
+            self._note(confirmation.tag, confirmation)
+            return
+        while self._unconfirmed and (tag := next(iter(self._unconfirmed))) <= confirmation.tag:
+            self._note(tag, confirmation)
+
+    def _note(self, tag: int, confirmation: Confirmation) -> None:
+        if expected := self._unconfirmed.pop(tag, None):
+            batch, position = expected
+            batch.note(position, taken=confirmation.taken)
+
+    def _on_return(self, exchange: str) -> None:
+        self._returned_by = exchange
 
     def _on_channel_closed(self, closing: asyncio.Future[object]) -> None:
         reason = None if closing.cancelled() else closing.exception()
-        for confirmation in tuple(self._pending):
-            if not confirmation.done():
-                confirmation.set_exception(
-                    SessionLost(f"publishing: the channel was closed: {explain(reason)}")
-                )
-                # Looked at, or asyncio complains of those that nobody waits for any more.
-                confirmation.exception()
+        for batch, _ in self._unconfirmed.values():
+            batch.fail(SessionLost(f"publishing: the channel was closed: {explain(reason)}"))
+        self._unconfirmed.clear()
 
 
-def _confirmed(confirmation: Confirmation) -> bool:
-    failure = confirmation.exception()
-    if isinstance(failure, DeliveryError):
-        return False
-    if failure is not None:
-        raise failure
-    return True
+class _Batch:
+    """Messages that are waited for together."""
+
+    def __init__(self, count: int) -> None:
+        self.taken = [False] * count
+        self.waiting = count
+        self.all_confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def note(self, position: int, *, taken: bool) -> None:
+        """Remember the broker's word on one of them."""
+        self.taken[position] = taken
+        self.waiting -= 1
+        if not self.waiting and not self.all_confirmed.done():
+            self.all_confirmed.set_result(None)
+
+    def fail(self, failure: SessionLost) -> None:
+        """There will be no word on the rest."""
+        if not self.all_confirmed.done():
+            self.all_confirmed.set_exception(failure)
+            # Looked at, or asyncio complains of one that nobody waits for any more.
+            self.all_confirmed.exception()

@@ -14,11 +14,10 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from aio_pika.abc import AbstractConnection
 from aiormq.abc import ChannelFrame
 
 from worker.broker.channels import DirectChannel, open_channel
-from worker.broker.connecting import close_connection, connect
+from worker.broker.connecting import Connection, close_connection, connect
 from worker.broker.failures import translated_failures
 from worker.broker.frames import publish_frames
 from worker.errors import BrokerUnusable
@@ -37,7 +36,7 @@ class Replies:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._connection: AbstractConnection | None = None
+        self._connection: Connection | None = None
         self._channel: DirectChannel | None = None
         self._opened_seconds = -float("inf")
 

@@ -11,11 +11,9 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, Never, Self
 
-from aio_pika.abc import AbstractConnection
-
 from contracts import topology
 from worker.broker.channels import DirectChannel, open_channel
-from worker.broker.connecting import CLOSE_TIMEOUT_SECONDS, close_connection, connect
+from worker.broker.connecting import CLOSE_TIMEOUT_SECONDS, Connection, close_connection, connect
 from worker.broker.declaring import declare_topology
 from worker.broker.failures import explain, translated_failures
 from worker.broker.publishing import Publisher
@@ -30,7 +28,7 @@ class Session:
 
     def __init__(
         self,
-        connections: tuple[AbstractConnection, ...],
+        connections: tuple[Connection, ...],
         taking: DirectChannel,
         publishing: DirectChannel,
         replies: Replies,
@@ -48,7 +46,7 @@ class Session:
         Raises BrokerUnusable when RabbitMQ cannot be reached or refuses, TopologyDiffers when
         something of the same name exists with other arguments.
         """
-        connections: list[AbstractConnection] = []
+        connections: list[Connection] = []
         try:
             connections.append(await connect(url, "taking requests"))
             connections.append(await connect(url, "publishing events"))
@@ -99,5 +97,5 @@ class Session:
         await asyncio.gather(self._replies.close(), _close_all(self._connections))
 
 
-async def _close_all(connections: Iterable[AbstractConnection]) -> None:
+async def _close_all(connections: Iterable[Connection]) -> None:
     await asyncio.gather(*(close_connection(connection) for connection in connections))

@@ -8,11 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from aiormq.abc import DeliveredMessage
-
 from worker.broker.channels import DirectChannel, open_channel
 from worker.broker.connecting import connect
 from worker.broker.failures import translated_failures
+from worker.broker.reading import Arrival
 from worker.errors import SessionLost
 
 RPC_TIMEOUT_SECONDS: Final = 10
@@ -47,11 +46,11 @@ class Subscription:
             raise SessionLost("the subscription ended, because its channel was closed")
         return received
 
-    def on_message(self, message: DeliveredMessage) -> None:
+    def on_arrival(self, arrival: Arrival) -> None:
         """Take a delivery from the channel."""
-        properties = message.header.properties
-        headers = properties.headers or {}
-        self._arrived.put_nowait(Received(message.body, headers, properties.message_id))
+        properties = arrival.properties
+        received = Received(arrival.body, properties.headers or {}, properties.message_id)
+        self._arrived.put_nowait(received)
 
 
 @asynccontextmanager
@@ -84,7 +83,7 @@ async def _consuming(
                 queue = declared.queue or ""
                 await channel.queue_bind(queue, exchange, binding_key, timeout=RPC_TIMEOUT_SECONDS)
             subscription = Subscription(channel)
-            await channel.consume(queue, subscription.on_message, no_ack=True)
+            await channel.consume(queue, subscription.on_arrival, no_ack=True)
         yield subscription
     finally:
         await connection.close()

@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from contracts import topology
 from worker.broker.channels import DirectChannel
 from worker.broker.failures import translated_failures
+from worker.broker.reading import Arrival
 from worker.messages import Delivery
 
 RPC_TIMEOUT_SECONDS: Final = 10
@@ -44,7 +44,7 @@ class Deliveries:
             await self._channel.basic_qos(
                 prefetch_count=prefetch_count, timeout=RPC_TIMEOUT_SECONDS
             )
-            self._consumer_tag = await self._channel.consume(topology.REQUESTS, self._on_delivery)
+            self._consumer_tag = await self._channel.consume(topology.REQUESTS, self._on_arrival)
 
     async def collect(self, most: int) -> list[Delivery]:
         """Whatever has arrived, in order, ``most`` at the most; empty once taking has stopped.
@@ -105,11 +105,9 @@ class Deliveries:
             self._settled_tag = self._last_tag
         return unsettled
 
-    def _on_delivery(self, message: DeliveredMessage) -> None:
-        tag = message.delivery_tag
-        assert tag is not None, "the broker numbers every delivery"  # noqa: S101
-        self._last_tag = max(self._last_tag, tag)
-        self._waiting.append(_delivery(tag, message))
+    def _on_arrival(self, arrival: Arrival) -> None:
+        self._last_tag = arrival.tag
+        self._waiting.append(_delivery(arrival))
         self._arrived.set()
 
     def _on_cancelled(self, _frame: Basic.Cancel) -> None:
@@ -122,14 +120,14 @@ def _parts(one: Delivery, other: Delivery) -> bool:
     return one.is_suspect or other.is_suspect
 
 
-def _delivery(tag: int, message: DeliveredMessage) -> Delivery:
-    properties = message.header.properties
-    headers: Mapping[str, object] = properties.headers or {}
+def _delivery(arrival: Arrival) -> Delivery:
+    properties = arrival.properties
+    headers = properties.headers or {}
     failures = headers.get(DELIVERY_COUNT)
     return Delivery(
-        tag=tag,
-        body=message.body,
-        routing_key=message.routing_key or "",
+        tag=arrival.tag,
+        body=arrival.body,
+        routing_key=arrival.routing_key,
         failures=failures if isinstance(failures, int) else 0,
         content_type=properties.content_type,
         content_encoding=properties.content_encoding,

@@ -1,0 +1,111 @@
+"""What is taken off the wire arrives whole, and everything else reaches the client untouched."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Final
+
+import pamqp.frame
+from hypothesis import given
+from hypothesis import strategies as st
+from pamqp.body import ContentBody
+from pamqp.commands import Basic, Connection
+from pamqp.header import ContentHeader
+from pamqp.heartbeat import Heartbeat
+
+from worker.broker.inflow import HEARTBEAT, Inflow
+from worker.broker.reading import Arrival, read_arrival
+
+DIVERTED: Final = 1
+OTHER: Final = 2
+
+
+def delivery(tag: int, *bodies: bytes, channel: int = DIVERTED, routing_key: str = "heat") -> bytes:
+    deliver = Basic.Deliver("ctag", tag, redelivered=True, exchange="e", routing_key=routing_key)
+    return pamqp.frame.marshal(deliver, channel) + content(*bodies, channel=channel)
+
+
+def content(*bodies: bytes, channel: int = DIVERTED) -> bytes:
+    properties = Basic.Properties(correlation_id="c", content_type="t")
+    header = ContentHeader(body_size=sum(map(len, bodies)), properties=properties)
+    frames = [pamqp.frame.marshal(ContentBody(body), channel) for body in bodies]
+    return b"".join([pamqp.frame.marshal(header, channel), *frames])
+
+
+def method(frame: pamqp.frame.FrameTypes, channel: int = DIVERTED) -> bytes:
+    return pamqp.frame.marshal(frame, channel)
+
+
+RETURNED: Final = method(Basic.Return(312, "NO_ROUTE", "e", "heat")) + content(b"back")
+TAKEN: Final = [
+    delivery(1, b"one"),
+    delivery(2),
+    delivery(3, b"in ", b"two ", b"frames"),
+    delivery(4, b"\xce\x01AMQP"),
+    method(Basic.Ack(5, multiple=True)),
+    method(Basic.Nack(6)),
+    RETURNED,
+]
+PASSED: Final = [
+    method(Heartbeat(), 0),
+    method(Connection.Blocked("low on memory"), 0),
+    method(Basic.CancelOk("ctag")),
+    method(Basic.Ack(5), OTHER),
+    delivery(9, b"of another channel", channel=OTHER),
+    method(Basic.GetOk(1, exchange="e", routing_key="k", message_count=0)) + content(b"asked for"),
+]
+
+Message = tuple[bytes, bytes, bytes]
+
+
+def flown(chunks: Iterable[bytes]) -> tuple[list[Message], bytes]:
+    """What the channel took, and what was passed on."""
+    taken: list[Message] = []
+    passed: list[bytes] = []
+    inflow = Inflow(passed.append)
+    inflow.divert(DIVERTED, lambda *message: taken.append(message))
+    for chunk in chunks:
+        inflow(chunk)
+    return taken, b"".join(passed)
+
+
+@given(st.lists(st.sampled_from([*TAKEN, *PASSED])), st.lists(st.integers(0, 900)))
+def test_everything_arrives_whole_and_in_order_however_the_network_cuts_it(
+    messages: list[bytes], cuts: list[int]
+) -> None:
+    stream = b"".join(messages)
+    edges = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    taken, passed = flown(stream[start:end] for start, end in pairwise(edges))
+    assert taken == [flown([message])[0][0] for message in messages if message in TAKEN]
+    expected = b"".join(message for message in messages if message in PASSED)
+    assert passed.replace(HEARTBEAT, b"") == expected.replace(HEARTBEAT, b"")
+
+
+def test_a_delivery_is_put_together_from_its_frames() -> None:
+    (message,), _ = flown([delivery(3, b"in ", b"two ", b"frames")])
+    arrival = read_arrival(*message)
+    assert (arrival.tag, arrival.routing_key, arrival.body) == (3, "heat", b"in two frames")
+    assert (arrival.properties.correlation_id, arrival.properties.content_type) == ("c", "t")
+
+
+def test_deliveries_on_two_channels_do_not_mix() -> None:
+    first, second = delivery(1, b"first"), delivery(2, b"second", channel=OTHER)
+    taken: list[Arrival] = []
+    inflow = Inflow(lambda _: None)
+    for channel in (DIVERTED, OTHER):
+        inflow.divert(channel, lambda *message: taken.append(read_arrival(*message)))
+    size_of_method = 8 + struct.unpack_from(">I", first, 3)[0]
+    inflow(first[:size_of_method] + second + first[size_of_method:])
+    assert [arrival.body for arrival in taken] == [b"second", b"first"]
+
+
+def test_what_is_taken_still_counts_as_a_sign_of_life() -> None:
+    """The client gives a connection up on which it hears nothing for three heartbeats."""
+    _, passed = flown([delivery(1, b"one")])
+    assert passed == method(Heartbeat(), 0)
+
+
+def test_a_server_that_speaks_another_protocol_is_heard() -> None:
+    assert flown([b"AMQP\x01\x01\x00\x0a"]) == ([], b"AMQP\x01\x01\x00\x0a")

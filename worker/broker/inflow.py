@@ -1,0 +1,116 @@
+"""What comes from the broker, taken off the wire before the client library sees it.
+
+aiormq reads each frame through several coroutines, queues and objects: for the three of a delivery
+that costs more than everything else the worker does for a request. It also gives up the whole
+connection, with all that is under way on it, at properties that do not decode. So the frames that
+come by the thousand (deliveries, returned messages and confirmations) are put together here and
+handed to whoever has a channel; all others go to aiormq as they came. What the bytes mean is in
+``reading``.
+
+AMQP 0-9-1 specification, sections 2.3.5 (frames), 4.2.6 (content) and 1.8.3 (class basic).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Final
+
+from worker.broker.reading import BASIC_ACK, BASIC_DELIVER, BASIC_NACK, BASIC_RETURN, body_size
+
+FRAME_OVERHEAD_BYTES: Final = 8
+"""Type, channel and size before the payload, and the end mark behind it."""
+METHOD: Final = 1
+HEADER: Final = 2
+BODY: Final = 3
+PROTOCOL_HEADER: Final = b"AMQP"
+"""What a server answers that speaks another version; no frame starts like that."""
+HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
+
+_FRAME: Final = struct.Struct(">BHI")
+_PAYLOAD_AT: Final = 7
+_METHOD_BYTES: Final = 4
+
+WITH_CONTENT: Final = frozenset({BASIC_DELIVER, BASIC_RETURN})
+WITHOUT_CONTENT: Final = frozenset({BASIC_ACK, BASIC_NACK})
+
+Take = Callable[[bytes, bytes, bytes], None]
+"""Called with the payloads of a method's frame, of its content header, and of all its body."""
+
+
+class Inflow:
+    """Parts what comes on a connection into what its channels take themselves and the rest."""
+
+    def __init__(self, pass_on: Callable[[bytes], None]) -> None:
+        self._pass_on = pass_on
+        self._pending = b""
+        self._channels: dict[int, _Assembly] = {}
+
+    def divert(self, channel_number: int, take: Take) -> None:
+        """From now on this function gets what comes on the channel, each message when complete."""
+        self._channels[channel_number] = _Assembly(take)
+
+    def __call__(self, data: bytes) -> None:
+        """Take bytes as they come from the socket."""
+        data = self._pending + data if self._pending else data
+        if data.startswith(PROTOCOL_HEADER):
+            self._pass_on(data)
+            return
+        passed: list[bytes] = []
+        start, size = 0, len(data)
+        while size - start >= FRAME_OVERHEAD_BYTES:
+            kind, channel_number, payload_bytes = _FRAME.unpack_from(data, start)
+            end = start + FRAME_OVERHEAD_BYTES + payload_bytes
+            if end > size:
+                break
+            channel = self._channels.get(channel_number)
+            if channel is None or not channel.takes(kind, data[start + _PAYLOAD_AT : end - 1]):
+                passed.append(data[start:end])
+            start = end
+        self._pending = data[start:]
+        if passed:
+            self._pass_on(b"".join(passed))
+        elif start:
+            # What was taken was a sign of life too: a busy broker sends no heartbeats.
+            self._pass_on(HEARTBEAT)
+
+
+class _Assembly:
+    """The message of which a channel has had some frames, but not all."""
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+        self._method = b""
+        self._header = b""
+        self._body: list[bytes] = []
+        self._missing_bytes = 0
+
+    def takes(self, kind: int, payload: bytes) -> bool:
+        """Whether this frame is one of those that do not go to aiormq."""
+        if kind == METHOD:
+            name = payload[:_METHOD_BYTES]
+            if name in WITH_CONTENT:
+                self._method = payload
+            elif name in WITHOUT_CONTENT:
+                self._take(payload, b"", b"")
+            else:
+                return False
+        elif not self._method:
+            return False
+        elif kind == HEADER:
+            self._header = payload
+            self._missing_bytes = body_size(payload)
+            self._complete()
+        elif kind == BODY:
+            self._body.append(payload)
+            self._missing_bytes -= len(payload)
+            self._complete()
+        return True
+
+    def _complete(self) -> None:
+        if self._missing_bytes > 0:
+            return
+        method, header, body = self._method, self._header, b"".join(self._body)
+        self._method = b""
+        self._body.clear()
+        self._take(method, header, body)

@@ -1,0 +1,164 @@
+"""What the broker sends by the thousand, read from the payloads of its frames.
+
+RabbitMQ passes on whatever bytes a publisher put into routing key and properties: text that is not
+UTF-8, times beyond all years, tables nested without end. What does not decode counts as absent, and
+the body decides what becomes of such a message.
+
+AMQP 0-9-1 specification, sections 4.2.6.1 (the content header) and 1.8.3 (the methods and the
+properties of class basic, in the order in which their values follow).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import pamqp.decode
+
+BASIC_RETURN: Final = struct.pack(">HH", 60, 50)
+BASIC_DELIVER: Final = struct.pack(">HH", 60, 60)
+BASIC_ACK: Final = struct.pack(">HH", 60, 80)
+BASIC_NACK: Final = struct.pack(">HH", 60, 120)
+"""Class and method, with which the payload of every method frame begins."""
+
+
+_NAME_BYTES: Final = len(BASIC_DELIVER)
+_DELIVERY_TAG: Final = struct.Struct(">Q")
+_REPLY_CODE_BYTES: Final = 2
+_MULTIPLE: Final = 1
+
+_BODY_SIZE: Final = struct.Struct(">Q")
+_BODY_SIZE_AT: Final = 4
+"""Behind the class and the weight."""
+_FLAGS: Final = struct.Struct(">H")
+_FLAGS_AT: Final = 12
+"""Behind the class, the weight and the size of the body."""
+_VALUES_AT: Final = 14
+_TABLE_BYTES: Final = struct.Struct(">I")
+
+_CONTENT_TYPE: Final = 1 << 15
+_CONTENT_ENCODING: Final = 1 << 14
+_HEADERS: Final = 1 << 13
+_DELIVERY_MODE: Final = 1 << 12
+_PRIORITY: Final = 1 << 11
+_CORRELATION_ID: Final = 1 << 10
+_REPLY_TO: Final = 1 << 9
+_EXPIRATION: Final = 1 << 8
+_MESSAGE_ID: Final = 1 << 7
+
+_IN_ORDER: Final = tuple(1 << bit for bit in range(15, 6, -1))
+"""As far as anybody here looks: the timestamp, the type and what follows are left alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """Those of a message's properties that anybody here looks at."""
+
+    content_type: str | None = None
+    content_encoding: str | None = None
+    headers: Mapping[str, object] | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A delivery as it came; ``tag`` names it on its channel."""
+
+    tag: int
+    routing_key: str
+    properties: Properties
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """The broker's word on a published message, or on all of them up to that tag."""
+
+    tag: int
+    multiple: bool
+    taken: bool
+
+
+def read_arrival(method: bytes, header: bytes, body: bytes) -> Arrival:
+    """Read a basic.deliver: consumer tag, delivery tag, redelivered, exchange, routing key."""
+    tag_at = _NAME_BYTES + 1 + method[_NAME_BYTES]
+    (tag,) = _DELIVERY_TAG.unpack_from(method, tag_at)
+    exchange_at = tag_at + _DELIVERY_TAG.size + 1
+    routing_key_at = exchange_at + 1 + method[exchange_at]
+    routing_key = _text(method, routing_key_at)[1] or ""
+    return Arrival(tag, routing_key, read_properties(header), body)
+
+
+def read_confirmation(method: bytes) -> Confirmation:
+    """Read a basic.ack or basic.nack: delivery tag and flags."""
+    (tag,) = _DELIVERY_TAG.unpack_from(method, _NAME_BYTES)
+    multiple = bool(method[_NAME_BYTES + _DELIVERY_TAG.size] & _MULTIPLE)
+    return Confirmation(tag, multiple, taken=method.startswith(BASIC_ACK))
+
+
+def read_returned_exchange(method: bytes) -> str:
+    """The exchange in a basic.return: reply code, reply text, exchange, routing key."""
+    exchange_at, _ = _text(method, _NAME_BYTES + _REPLY_CODE_BYTES)
+    return _text(method, exchange_at)[1] or ""
+
+
+def body_size(header: bytes) -> int:
+    """The bytes of the body that a content header announces."""
+    size: int
+    (size,) = _BODY_SIZE.unpack_from(header, _BODY_SIZE_AT)
+    return size
+
+
+def read_properties(header: bytes) -> Properties:
+    """Read the payload of a content header frame; what cannot be read is left out."""
+    (flags,) = _FLAGS.unpack_from(header, _FLAGS_AT)
+    texts: dict[int, str | None] = {}
+    headers: Mapping[str, object] | None = None
+    at = _VALUES_AT
+    for flag in _IN_ORDER:
+        if not flags & flag:
+            continue
+        if at >= len(header):
+            break
+        if flag == _HEADERS:
+            at, headers = _headers(header, at)
+        elif flag in (_DELIVERY_MODE, _PRIORITY):
+            at += 1
+        else:
+            at, texts[flag] = _text(header, at)
+    return Properties(
+        content_type=texts.get(_CONTENT_TYPE),
+        content_encoding=texts.get(_CONTENT_ENCODING),
+        headers=headers,
+        correlation_id=texts.get(_CORRELATION_ID),
+        reply_to=texts.get(_REPLY_TO),
+        message_id=texts.get(_MESSAGE_ID),
+    )
+
+
+def _text(header: bytes, at: int) -> tuple[int, str | None]:
+    """A short string, and where the next value starts."""
+    end = at + 1 + header[at]
+    if end > len(header):
+        return end, None
+    try:
+        return end, header[at + 1 : end].decode()
+    except UnicodeDecodeError:
+        return end, None
+
+
+def _headers(header: bytes, at: int) -> tuple[int, Mapping[str, object] | None]:
+    """A field table, and where the next value starts."""
+    table = header[at:]
+    if len(table) < _TABLE_BYTES.size:
+        return len(header), None
+    (size,) = _TABLE_BYTES.unpack_from(table)
+    end = at + _TABLE_BYTES.size + size
+    try:
+        return end, pamqp.decode.field_table(header[at:end])[1]
+    except Exception:  # noqa: BLE001  # pamqp raises whatever its decoding stumbled upon.
+        return end, None
