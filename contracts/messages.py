@@ -12,6 +12,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Final, Literal
 
 import pydantic_core
@@ -55,6 +56,7 @@ def _rfc3339(value: object) -> object:
     return datetime.fromisoformat(value.upper())
 
 
+@lru_cache(maxsize=16)  # All decisions of a batch share their moment.
 def _milliseconds(moment: datetime) -> str:
     """As in ``2026-11-22T18:00:00.123Z``: UTC, and the precision that MongoDB keeps."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -7,6 +7,7 @@ one request that MongoDB will not store. Knows no driver and no broker.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -40,15 +41,18 @@ from worker.lanes import Lanes
 
 log: Final = logging.getLogger(__name__)
 
-FIRST_WAIT_SECONDS: Final = 0.01
-"""About the time of one commit: long enough for the faster writer to be done."""
-LONGEST_WAIT_SECONDS: Final = 0.5
-BATCH_ATTEMPTS: Final = 4
+FIRST_WAIT_SECONDS: Final = 0.003
+LONGEST_WAIT_SECONDS: Final = 0.02
+"""Two commits, about: a loser that waits for longer meets the same winner again, and with waits of
+up to 0.5 s two workers on one movie kept each other's requests waiting for a second and more."""
+TURN_SECONDS: Final = 0.01
+"""About one commit: for others to read what has just been committed, and to be faster for once."""
+BATCH_ATTEMPTS: Final = 8
 """Of one batch, before it is halved."""
-SUSPICIOUS_ATTEMPTS: Final = 3
-"""After so many lost races the winner may well be a transaction whose worker is dead."""
+SUSPICIOUS_RACES: Final = 25
+"""Lost in a row: the winner may well be a transaction whose worker is dead."""
 LONE_REQUEST_SECONDS: Final = 30
-"""For a request that is tried alone: some 60 attempts, and far below the broker's consumer
+"""For a request that is tried alone: a thousand attempts, and far below the broker's consumer
 timeout. One that loses all these races is not at fault, so it is handed back, not dead-lettered."""
 REFUSED_ATTEMPTS: Final = 3
 """A refusal is nearly always final; what lifts it is another writer changing the movie."""
@@ -101,7 +105,9 @@ class Recorder:
         self._store = store
         self._clock = clock
         self._should_give_up = should_give_up
-        self._lanes = Lanes(chance or random.Random())  # noqa: S311  # For an order, not a secret.
+        self._chance = chance or random.Random()  # noqa: S311  # For turns, not for secrets.
+        self._lanes = Lanes(self._chance)
+        self._lost_in_a_row = 0
         self.tally = Tally()
 
     async def record(self, requests: Sequence[Request]) -> list[Decision]:
@@ -112,6 +118,7 @@ class Recorder:
         """
         lanes = self._lanes.part(requests)
         if len(lanes) == 1:
+            await self._let_others_have_a_turn()
             return await self._persist(requests)
         decisions: dict[int, Decision] = {}
         lost: list[list[int]] = []
@@ -136,6 +143,15 @@ class Recorder:
     async def recorded(self, request: Request) -> OutcomeEvent | None:
         """The outcome that the request has already, if any; raises StoreUnusable."""
         return (await self._store.outcomes([request.request_id])).get(request.request_id)
+
+    async def _let_others_have_a_turn(self) -> None:
+        """Wait a little where others want the same movies, and no parting into lanes helps.
+
+        Whoever has just committed is the first to know the new versions, so it would win race
+        after race, and the requests that the others hold would wait for its first pause.
+        """
+        if self._lanes.contended:
+            await asyncio.sleep(self._chance.uniform(0, 2 * TURN_SECONDS))
 
     async def _persist(self, requests: Sequence[Request]) -> list[Decision]:
         """Try a batch until it is committed; halve it when it keeps failing."""
@@ -164,6 +180,7 @@ class Recorder:
         if decided.outcomes:
             await self._store.commit(decided.bookings, decided.outcomes)
             self.tally.commits += 1
+            self._lost_in_a_row = 0
             self._lanes.note_commit()
         return list(decided.decisions)
 
@@ -207,7 +224,7 @@ class Recorder:
             state.attempt_number,
             state.upcoming_sleep,
         )
-        if isinstance(failure, Conflict) and state.attempt_number >= SUSPICIOUS_ATTEMPTS:
+        if isinstance(failure, Conflict) and self._lost_in_a_row % SUSPICIOUS_RACES == 0:
             # A failure of this is no news: the next attempt meets it too, and reports it.
             with suppress(StoreUnusable):
                 await self._store.clear_the_way()
@@ -218,6 +235,7 @@ class Recorder:
         log.log(level, f"{what}: %s: %s", *details, type(failure).__name__, failure)  # noqa: G004
         if isinstance(failure, Conflict):
             self.tally.conflicts += 1
+            self._lost_in_a_row += 1
             self._lanes.note_conflict()
 
 

@@ -15,13 +15,15 @@ from tests.unit.fakes import FakeStore, VirtualTime
 from tests.unit.values import NOW, ask, faulty, movie, shown
 from worker.decision import Decision, Request, TimeSlot, Undecidable
 from worker.errors import Conflict, Refused, StoreUnusable, WorkerError
+from worker.lanes import QUIET_COMMITS
 from worker.recording import (
     BATCH_ATTEMPTS,
     LONE_REQUEST_SECONDS,
     LONGEST_WAIT_SECONDS,
     OUTAGE_SECONDS,
     REFUSED_ATTEMPTS,
-    SUSPICIOUS_ATTEMPTS,
+    SUSPICIOUS_RACES,
+    TURN_SECONDS,
     Recorder,
 )
 
@@ -213,18 +215,35 @@ async def test_a_lost_race_is_tried_again_even_during_a_stop() -> None:
 
 
 async def test_races_lost_again_and_again_make_it_look_for_what_dead_workers_left_behind() -> None:
-    store = store_with_room(failures=deque([Conflict()] * (SUSPICIOUS_ATTEMPTS - 1)))
-    await recorder_of(store).record([ask("a")])
+    store = store_with_room(failures=deque([Conflict()] * (SUSPICIOUS_RACES - 1)))
+    recorder = recorder_of(store)
+    await recorder.record([ask("a")])
     assert store.ways_cleared == 0
-    store.failures.extend([Conflict()] * (SUSPICIOUS_ATTEMPTS + 1))
-    await recorder_of(store).record([ask("b")])
+    store.failures.extend([Conflict()] * 2 * SUSPICIOUS_RACES)
+    await recorder.record([ask("b")])
     assert store.ways_cleared == 2
 
 
 async def test_a_failure_to_clear_the_way_is_no_failure_of_the_batch() -> None:
-    store = store_with_room(failures=deque([Conflict()] * (SUSPICIOUS_ATTEMPTS + 1)))
+    store = store_with_room(failures=deque([Conflict()] * (SUSPICIOUS_RACES + 1)))
     store.clearing_fails = True
     assert outcomes(await recorder_of(store).record([ask()])) == ["confirmed"]
+    assert store.ways_cleared == 1
+
+
+async def test_who_has_met_others_on_a_movie_lets_them_have_a_turn_until_it_is_quiet(
+    virtual_time: VirtualTime,
+) -> None:
+    store = store_with_room(failures=deque([Conflict()]))
+    recorder = recorder_of(store)
+    await recorder.record([ask("first")])
+    virtual_time.slept_seconds.clear()
+    for number in range(2 * QUIET_COMMITS):
+        await recorder.record([ask(f"r{number}")])
+    turns = virtual_time.slept_seconds
+    assert len(turns) == QUIET_COMMITS - 1  # The first commit was quiet, too.
+    assert max(turns) <= 2 * TURN_SECONDS
+    assert len(set(turns)) > 1
 
 
 async def test_conflicts_and_commits_are_counted() -> None:
