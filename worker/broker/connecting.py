@@ -30,6 +30,13 @@ class Connection(aio_pika.Connection):
         )
         self.kwargs["transport_factory"] = self._diverting
 
+    def __del__(self) -> None:
+        """Whoever opened it closes it; one that never opened has nothing to close.
+
+        aio-pika would start a task here, which fails with a warning on standard error whenever
+        the garbage is collected in one of the driver's threads.
+        """
+
     @property
     def inflow(self) -> Inflow:
         """What comes on this connection, once it is open."""
