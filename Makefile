@@ -18,7 +18,7 @@ ifneq ($(shell test -x $(BIN)/python && echo usable),usable)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint format clean
+.PHONY: help setup demo test bench faults lint format clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ test: setup ## every test, on real servers (ARGS="-k settings -x")
 
 bench: setup ## the worker beside an echo and the sketch (ARGS="--quick", ARGS=--help)
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+faults: setup ## break servers, wires and workers under load, and audit (ARGS=--list, ARGS=--help)
+	$(BIN)/python -m tests.faults $(ARGS)
 
 lint: $(INSTALLED) ## what ruff and mypy say
 	$(BIN)/python -m ruff check

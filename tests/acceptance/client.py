@@ -62,6 +62,13 @@ class Received:
         )
 
 
+class Connection(aio_pika.Connection):
+    """One that was refused has nothing to close when it is collected, nor a loop to do it in."""
+
+    def __del__(self) -> None:
+        pass
+
+
 class RawProperties(Basic.Properties):
     """Message properties that are sent as the bytes they are."""
 
@@ -98,7 +105,7 @@ class Client:
         return client
 
     async def connect(self, *, durable: bool = False) -> None:
-        self.connection = await aio_pika.connect(self.url)
+        self.connection = await aio_pika.connect(self.url, connection_class=Connection)
         self.channel = await self.connection.channel()
         await self.declare()
         self._everything = await self.channel.declare_queue(

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -28,15 +28,21 @@ class WorkerProcess:
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, settings: Mapping[str, str], *arguments: str) -> Self:
+    async def start(
+        cls,
+        settings: Mapping[str, str],
+        *arguments: str,
+        program: Sequence[str] = ("-m", "worker"),
+    ) -> Self:
         """Start it; ``settings`` are environment variables without their prefix."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("RESERVATION_")}
         given = {f"RESERVATION_{name}": value for name, value in settings.items()}
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "worker", "run", *arguments),
+            *(sys.executable, *program, "run", "--until-input-ends", *arguments),
             cwd=ROOT,
             env={**inherited, "RESERVATION_LOG_FORMAT": "json", **given},
-            stdin=asyncio.subprocess.DEVNULL,
+            # The other end is open for as long as this process lives: no worker outlives its test.
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             limit=2**20,

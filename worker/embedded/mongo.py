@@ -8,9 +8,10 @@ It is the only module besides `store` that speaks to MongoDB, and only to admini
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from pymongo import AsyncMongoClient
@@ -62,9 +63,12 @@ _SET_SETTINGS: Final[Document] = {
 class MongoMember:
     """One mongod of the set; it can be stopped, killed and started again by itself."""
 
-    def __init__(self, folder: Path, port: int, replica_set: str) -> None:
+    def __init__(
+        self, folder: Path, port: int, replica_set: str, parameters: Mapping[str, str]
+    ) -> None:
         self.port = port
         self._replica_set = replica_set
+        self._parameters = [f"--setParameter={name}={value}" for name, value in parameters.items()]
         self._data = folder / "data"
         self._process = ServerProcess("mongod", folder)
 
@@ -97,7 +101,8 @@ class MongoMember:
         command = (program, "--replSet", self._replica_set, "--port", str(self.port))
         try:
             await self._process.start(
-                (*command, "--dbpath", self._data, *_OPTIONS), programs.environment()
+                (*command, "--dbpath", self._data, *_OPTIONS, *self._parameters),
+                programs.environment(),
             )
             await self._process.until(lambda: accepts_connections(self.port), _START_SECONDS)
         except BaseException:
@@ -125,16 +130,23 @@ class EmbeddedMongo:
     """A replica set at 127.0.0.1, whose members keep their data under `folder`.
 
     The first member listens on `port` and the others on the ports after it; without one, all get
-    free ports, which stay the same for the life of the object.
+    free ports, which stay the same for the life of the object. `parameters` are server parameters
+    beyond the usual ones, for example `{"enableTestCommands": "1"}` for fail points.
     """
 
     def __init__(
-        self, folder: Path, *, port: int | None = None, replica_set: str = "rs0", members: int = 1
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        replica_set: str = "rs0",
+        members: int = 1,
+        parameters: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         ports = free_ports(members) if port is None else range(port, port + members)
         self.replica_set = replica_set
         self.members = tuple(
-            MongoMember(folder.absolute() / f"member-{index}", member_port, replica_set)
+            MongoMember(folder.absolute() / f"member-{index}", member_port, replica_set, parameters)
             for index, member_port in enumerate(ports)
         )
 

@@ -1,0 +1,63 @@
+"""All faults there are, and combinations of them drawn by a seed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from tests.faults import broker_faults, store_faults, wire_faults, worker_faults
+from tests.faults.fault import Fault, Place
+from tests.faults.stage import Stage
+
+FAULTS: Final = (
+    *worker_faults.FAULTS,
+    *broker_faults.FAULTS,
+    *store_faults.FAULTS,
+    *wire_faults.FAULTS,
+)
+BY_NAME: Final = {fault.name: fault for fault in FAULTS}
+PARTS: Final = (2, 3)
+STAGGER_SECONDS: Final = 2
+
+
+def combinations(number: int, chance: random.Random) -> list[Fault]:
+    """So many combinations, each of two or three faults at different places."""
+    return [_combined(_drawn(chance)) for _ in range(number)]
+
+
+def _drawn(chance: random.Random) -> list[Fault]:
+    places: list[Place] = sorted({fault.place for fault in FAULTS})
+    chosen = chance.sample(places, chance.choice(PARTS))
+    return [chance.choice([f for f in FAULTS if f.place == place]) for place in chosen]
+
+
+def _combined(parts: Sequence[Fault]) -> Fault:
+    @asynccontextmanager
+    async def strike(stage: Stage, chance: random.Random) -> AsyncIterator[None]:
+        async with AsyncExitStack() as broken:
+            for part in parts:
+                await broken.enter_async_context(part.strike(stage, chance))
+                await asyncio.sleep(chance.uniform(0, STAGGER_SECONDS))
+            yield
+
+    @asynccontextmanager
+    async def scene(stage: Stage) -> AsyncIterator[None]:
+        async with AsyncExitStack() as arranged:
+            for part in parts:
+                await arranged.enter_async_context(part.scene(stage))
+            yield
+
+    names = [part.name for part in parts]
+    return Fault(
+        " + ".join(names),
+        "at the same time: " + "; ".join(part.what for part in parts),
+        parts[0].place,
+        strike,
+        max(part.seconds for part in parts),
+        scene=scene,
+        may_give_up=any(part.may_give_up for part in parts),
+        loses_requests=any(part.loses_requests for part in parts),
+    )

@@ -1,0 +1,142 @@
+"""Faults of MongoDB: its members, its elections, and a disk that is full."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from pymongo.errors import PyMongoError
+
+from tests.faults.fault import Fault
+from tests.faults.stage import Stage
+from worker.embedded.mongo import MongoMember
+from worker.embedded.process import poll
+
+OUT_OF_DISK_SPACE: Final = 14031
+WORKERS_CALL_THEMSELVES: Final = "reservation-worker"
+STEP_DOWN_SECONDS: Final = 10
+ELECTION_SECONDS: Final = 30
+
+
+async def primary_of(stage: Stage) -> MongoMember:
+    async def elected() -> bool:
+        return await stage.mongo.primary() is not None
+
+    await poll(elected, ELECTION_SECONDS)
+    index = await stage.mongo.primary()
+    assert index is not None
+    return stage.mongo.members[index]
+
+
+async def secondaries_of(stage: Stage) -> list[MongoMember]:
+    primary = await primary_of(stage)
+    return [member for member in stage.mongo.members if member is not primary]
+
+
+@asynccontextmanager
+async def stepped_down(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
+    primary = await primary_of(stage)
+    async with primary.admin() as admin:
+        with suppress(PyMongoError):  # It may close the connection with the answer.
+            await admin.command("replSetStepDown", STEP_DOWN_SECONDS)
+    yield
+
+
+@asynccontextmanager
+async def away(*members: MongoMember) -> AsyncIterator[None]:
+    for member in members:
+        await member.kill()
+    yield
+    await asyncio.gather(*(member.start() for member in members))
+
+
+@asynccontextmanager
+async def primary_killed(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
+    async with away(await primary_of(stage)):
+        yield
+
+
+@asynccontextmanager
+async def secondary_killed(stage: Stage, chance: random.Random) -> AsyncIterator[None]:
+    async with away(chance.choice(await secondaries_of(stage))):
+        yield
+
+
+@asynccontextmanager
+async def majority_killed(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
+    async with away(*await secondaries_of(stage)):
+        yield
+
+
+@asynccontextmanager
+async def stopped(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
+    await stage.mongo.stop()
+    yield
+    await stage.mongo.start()
+
+
+@asynccontextmanager
+async def primary_paused(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
+    pid = (await primary_of(stage)).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def disk_full(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
+    """Every write of a worker fails, whoever is primary, and every read goes well."""
+    failing = {
+        "failCommands": ["insert", "update", "commitTransaction"],
+        "errorCode": OUT_OF_DISK_SPACE,
+        "appName": WORKERS_CALL_THEMSELVES,
+    }
+    await _fail(stage, {"mode": "alwaysOn", "data": failing})
+    try:
+        yield
+    finally:
+        await _fail(stage, {"mode": "off"})
+
+
+async def _fail(stage: Stage, how: dict[str, object]) -> None:
+    command = {"configureFailPoint": "failCommand", **how}
+    for member in stage.mongo.members:
+        async with member.admin() as admin:
+            await admin.command(command)
+
+
+FAULTS: Final = (
+    Fault("primary-steps-down", "MongoDB's primary steps down", "MongoDB", stepped_down, 5),
+    Fault(
+        "primary-killed", "MongoDB's primary gets SIGKILL and is started", "MongoDB",
+        primary_killed, 10, mark="MongoDB",
+    ),
+    Fault(
+        "primary-paused", "MongoDB's primary gets SIGSTOP, then SIGCONT", "MongoDB",
+        primary_paused, 20, mark="MongoDB",
+    ),
+    Fault(
+        "secondary-killed", "a MongoDB secondary gets SIGKILL and is started", "MongoDB",
+        secondary_killed, 10,
+    ),
+    Fault(
+        "majority-killed", "two of MongoDB's three members get SIGKILL and are started",
+        "MongoDB", majority_killed, 15, mark="MongoDB",
+    ),
+    Fault(
+        "mongodb-stopped", "all of MongoDB is stopped and started", "MongoDB", stopped, 15,
+        mark="MongoDB",
+    ),
+    Fault(
+        "disk-full", "MongoDB answers every write with OutOfDiskSpace", "MongoDB", disk_full, 10,
+        mark=str(OUT_OF_DISK_SPACE),
+    ),
+)  # fmt: skip

@@ -1,0 +1,172 @@
+"""One fault under steady load: break, wait, mend, and see what the workers made of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from tests.acceptance.client import REQUESTS
+from tests.faults.crowd import Crowd
+from tests.faults.fault import Fault
+from tests.faults.stage import Stage, StillWaiting
+from worker.embedded.process import poll
+
+CONSUMING_SECONDS_MAX: Final = 15
+"""After the repair: the promise that is tested."""
+PATIENCE_SECONDS: Final = 60
+"""How long a broken promise is watched, to say how badly it is broken."""
+ANSWER_SECONDS: Final = 60
+"""For the last outcomes after the end of the load; more would be as good as lost."""
+
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one trial came to: figures for the table, and what is wrong in words."""
+
+    fault: Fault
+    held_seconds: float
+    requests: int
+    sent_again: int
+    outcomes: Counter[str]
+    given_up: int
+    duplicates: int
+    first_outcome_seconds: float | None
+    consuming_seconds: float | None
+    lost: int
+    contradictory: int
+    seats_wrong: int
+    overbooked: int
+    problems: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not self.problems
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How long after the repair it took; None for what did not come."""
+
+    held_seconds: float
+    first_outcome_seconds: float | None
+    consuming_seconds: float | None
+    problems: tuple[str, ...]
+
+
+async def try_fault(stage: Stage, fault: Fault, chance: random.Random, step: Step) -> Result:
+    """Let one fault happen; never raises for what the workers do wrong."""
+    step("setting the scene")
+    async with fault.scene(stage):
+        crowd = await Crowd.at(stage.cinema, stage.shop, chance)
+        async with crowd.rushing():
+            await stage.all_consume(time.monotonic(), PATIENCE_SECONDS)
+            recovery = await _break_and_mend(stage, fault, crowd, chance, step)
+            if fault.loses_requests:
+                await crowd.send_again(crowd.unanswered())
+        step("waiting for the last outcomes")
+        problems = [*recovery.problems, *await _all_answered(stage, crowd)]
+        step("auditing")
+        return await _audited(fault, crowd, recovery, problems)
+
+
+async def _break_and_mend(
+    stage: Stage, fault: Fault, crowd: Crowd, chance: random.Random, step: Step
+) -> Recovery:
+    heard = stage.heard()
+    step("breaking")
+    async with fault.strike(stage, chance):
+        broken = time.monotonic()
+        step(f"broken for {fault.seconds:g} s")
+        await asyncio.sleep(fault.seconds)
+        held_seconds = time.monotonic() - broken
+        step("mending")
+    step("waiting for the workers")
+    mended = time.monotonic()
+    problems = []
+    first, consuming = await asyncio.gather(
+        asyncio.wait_for(crowd.first_outcome(mended), PATIENCE_SECONDS),
+        stage.all_consume(mended, PATIENCE_SECONDS),
+        return_exceptions=True,
+    )
+    if isinstance(first, TimeoutError):
+        problems.append(f"no outcome within {PATIENCE_SECONDS} s of the repair")
+    if isinstance(consuming, StillWaiting):
+        problems.append(str(consuming))
+    for unexpected in (first, consuming):
+        if isinstance(unexpected, BaseException) and not isinstance(
+            unexpected, (TimeoutError, StillWaiting)
+        ):
+            raise unexpected
+    if isinstance(consuming, float) and consuming > CONSUMING_SECONDS_MAX:
+        problems.append(f"consuming again only after {consuming:.1f} s")
+    if fault.mark and not any(fault.mark in line for line in stage.said(heard)):
+        problems.append(f"no worker said {fault.mark!r}: the fault did not happen")
+    return Recovery(
+        held_seconds,
+        first - mended if isinstance(first, float) else None,
+        consuming if isinstance(consuming, float) else None,
+        tuple(problems),
+    )
+
+
+async def _all_answered(stage: Stage, crowd: Crowd) -> list[str]:
+    """Wait until every request has its answer and the queue is empty; what is missing, in words."""
+    left = 0
+
+    async def answered() -> bool:
+        return not crowd.unanswered()
+
+    async def emptied() -> bool:
+        nonlocal left
+        left = await stage.cinema.client.depth(REQUESTS)
+        return left == 0
+
+    try:
+        await poll(answered, ANSWER_SECONDS)
+        await poll(emptied, ANSWER_SECONDS)
+    except TimeoutError:
+        missing = crowd.unanswered()
+        return [f"unanswered: {missing[:3]}"] if missing else [f"{left} are left in the queue"]
+    return []
+
+
+async def _audited(
+    fault: Fault, crowd: Crowd, recovery: Recovery, problems: Iterable[str]
+) -> Result:
+    given_up = {name for name, letter in crowd.letters if letter.error in (None, "undeliverable")}
+    findings = await crowd.findings(excused=given_up if fault.may_give_up else ())
+    kinds = Counter(map(_kind, findings))
+    return Result(
+        fault=fault,
+        held_seconds=recovery.held_seconds,
+        requests=len(crowd.sent),
+        sent_again=crowd.sent_again,
+        outcomes=crowd.outcomes,
+        given_up=len(given_up),
+        duplicates=crowd.duplicates,
+        first_outcome_seconds=recovery.first_outcome_seconds,
+        consuming_seconds=recovery.consuming_seconds,
+        lost=kinds["lost"],
+        contradictory=kinds["contradictory"],
+        seats_wrong=kinds["seats"],
+        overbooked=kinds["overbooked"],
+        problems=(*problems, *findings),
+    )
+
+
+def _kind(finding: str) -> str:
+    """Which figure of the table a finding of the auditor belongs to."""
+    if finding.startswith("I1:"):
+        return "overbooked"
+    if finding.startswith("I2:"):
+        return "seats"
+    if finding.endswith(("has no outcome", "was never announced")) or "dead letter" in finding:
+        return "lost"
+    return "contradictory"

@@ -1,0 +1,133 @@
+"""Faults of the wires between workers and servers: cut, blackholed, slow, torn inside a frame."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final
+
+from tests.faults.fault import Fault, Place, Scene, nothing_special
+from tests.faults.proxy import Proxy
+from tests.faults.stage import Stage
+
+Wires = Callable[[Stage], list[Proxy]]
+Harm = Callable[[list[Proxy], random.Random], AbstractAsyncContextManager[None]]
+
+CUT_SECONDS: Final = 6
+BLACKHOLE_SECONDS: Final = 25
+"""Longer than two heartbeats, after which RabbitMQ gives up a client, and shorter than the three
+after which the client library gives up RabbitMQ."""
+DELAY_SECONDS: Final = 0.3
+SLOW_SECONDS: Final = 10
+TEARING_SECONDS: Final = 8
+
+
+@asynccontextmanager
+async def cut(wires: list[Proxy], _chance: random.Random) -> AsyncIterator[None]:
+    """Every connection is reset, and none is accepted."""
+    for wire in wires:
+        wire.refuse()
+        wire.cut()
+    yield
+    for wire in wires:
+        await wire.accept()
+
+
+@asynccontextmanager
+async def blackholed(wires: list[Proxy], _chance: random.Random) -> AsyncIterator[None]:
+    """Nothing passes; then everything that was sent arrives, late."""
+    for wire in wires:
+        wire.blackhole()
+    yield
+    for wire in wires:
+        wire.restore()
+
+
+@asynccontextmanager
+async def abandoned(wires: list[Proxy], _chance: random.Random) -> AsyncIterator[None]:
+    """Nothing passes; then new connections work, and the old ones are never heard of again."""
+    for wire in wires:
+        wire.blackhole()
+    yield
+    for wire in wires:
+        wire.restore(old_connections=False)
+
+
+@asynccontextmanager
+async def slow(wires: list[Proxy], _chance: random.Random) -> AsyncIterator[None]:
+    for wire in wires:
+        wire.delay_seconds = DELAY_SECONDS
+    yield
+    for wire in wires:
+        wire.delay_seconds = 0
+
+
+@asynccontextmanager
+async def torn(wires: list[Proxy], chance: random.Random) -> AsyncIterator[None]:
+    """Every connection ends in the middle of a frame, and so do those that follow."""
+    for wire in wires:
+        wire.tear(chance)
+    yield
+    for wire in wires:
+        wire.tear(None)
+
+
+@asynccontextmanager
+async def wired_store(stage: Stage) -> AsyncIterator[None]:
+    """The workers reach MongoDB's primary through the proxy, whichever member that is.
+
+    Otherwise they would learn the members' own addresses from the first member they ask.
+    """
+    stage.store_is_wired = True
+    await stage.replace_workers()
+    yield
+    stage.store_is_wired = False
+    await stage.replace_workers()
+
+
+def to_rabbitmq(stage: Stage) -> list[Proxy]:
+    return [post.wire for post in stage.posts]
+
+
+def to_mongodb(stage: Stage) -> list[Proxy]:
+    return [stage.store_wire]
+
+
+HARMS: Final[tuple[tuple[str, str, Harm, float], ...]] = (
+    ("cut", "is cut and refused", cut, CUT_SECONDS),
+    ("blackholed", "is blackholed, then works again", blackholed, BLACKHOLE_SECONDS),
+    ("abandoned", "is blackholed, then only new ones work", abandoned, BLACKHOLE_SECONDS),
+    ("delayed", f"takes {DELAY_SECONDS:g} s longer each way", slow, SLOW_SECONDS),
+    ("torn", "is cut in the middle of a frame, again and again", torn, TEARING_SECONDS),
+)
+UNNOTICED: Final = {"delayed"}
+
+
+def _faults(
+    prefix: str, server: str, place: Place, wires: Wires, scene: Scene, mark: str
+) -> Iterator[Fault]:
+    for name, what, harm, seconds in HARMS:
+
+        def strike(
+            stage: Stage, chance: random.Random, harm: Harm = harm
+        ) -> AbstractAsyncContextManager[None]:
+            return harm(wires(stage), chance)
+
+        yield Fault(
+            f"{prefix}-{name}",
+            f"the connection to {server} {what}",
+            place,
+            strike,
+            seconds,
+            mark=None if name in UNNOTICED else mark,
+            scene=scene,
+        )
+
+
+FAULTS: Final = (
+    *_faults(
+        "broker-wire", "RabbitMQ", "wire to RabbitMQ", to_rabbitmq, nothing_special, "session ends"
+    ),
+    *_faults("store-wire", "MongoDB", "wire to MongoDB", to_mongodb, wired_store, "MongoDB"),
+)
