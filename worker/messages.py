@@ -12,8 +12,8 @@ from typing import Final
 
 from contracts import topology
 
-SUSPECT_FAILURES: Final = 3
-"""A restart or two of a server is no reason to doubt a request."""
+SUSPECT_FAILURES: Final = 2
+"""One restart of a server is no reason to doubt a request."""
 HOPELESS_FAILURES: Final = topology.DELIVERY_LIMIT - 2
 """It has been tried alone a dozen times by then, and one more failure may be the broker's last."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -130,11 +131,17 @@ async def test_a_worker_keeps_to_its_prefetch_so_that_others_get_their_share(
 ) -> None:
     movie = await cinema.show(*slots(10))
     requests = [request_for(movie) for _ in range(10)]
-    await cinema.start_worker(BATCH_SIZE="1", PREFETCH="2")
+    workers = [
+        await cinema.start_worker(BATCH_SIZE="1", PREFETCH="2"),
+        await cinema.start_worker(BATCH_SIZE="4", PREFETCH="4"),
+    ]
+    for _ in workers:  # In turn, and with its first request a worker takes no second.
+        first = request_for("no-such-movie")
+        await cinema.client.publish(first)
+        await cinema.client.outcome(first["requestId"])
     async with held(cinema, movie):
         await cinema.client.publish_all(requests)
-        second = await cinema.start_worker(BATCH_SIZE="4", PREFETCH="4")
-        await second.logged("Conflict")
+        await asyncio.gather(*(worker.logged("Conflict") for worker in workers))
         assert await cinema.client.depth(REQUESTS) == 4
     await cinema.client.outcomes([request["requestId"] for request in requests])
 

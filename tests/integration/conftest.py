@@ -35,7 +35,7 @@ async def open_session(servers: Servers, client: Client) -> AsyncIterator[Openin
 
     async def opening() -> Session:
         assert client
-        opened.append(await Session.open(servers.amqp_url, prefetch_count=1000))
+        opened.append(await Session.open(servers.amqp_url, 1000, careful=False))
         return opened[-1]
 
     yield opening

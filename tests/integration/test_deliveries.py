@@ -8,6 +8,7 @@ from typing import Final
 
 from contracts.topology import REQUESTS
 from tests.acceptance.client import Client
+from tests.conftest import Servers
 from worker.broker import Session
 from worker.messages import SUSPECT_FAILURES, Delivery
 
@@ -146,3 +147,64 @@ async def test_a_delivery_that_failed_often_is_a_batch_of_its_own(
     (suspect,) = await session.deliveries.collect(10)
     assert (suspect.failures, suspect.is_suspect) == (SUSPECT_FAILURES, True)
     assert all(not delivery.is_suspect for delivery in await collected(session, 2))
+
+
+async def begun_carefully(servers: Servers) -> Session:
+    return await Session.open(servers.amqp_url, 100)
+
+
+async def test_a_session_holds_one_request_until_it_has_settled_a_harmless_one(
+    servers: Servers, client: Client
+) -> None:
+    await client.publish_all([{"number": number} for number in range(10)])
+    session = await begun_carefully(servers)
+    first = await collected(session, 1)
+    assert await client.depth(REQUESTS) == 9
+    await session.deliveries.settle(first, failed=[])
+    assert len(await collected(session, 9)) == 9
+    assert session.deliveries.unsettled == 9
+    await session.close()
+
+
+async def test_beside_a_suspect_at_the_start_of_a_session_nothing_is_held(
+    servers: Servers, client: Client, session: Session
+) -> None:
+    await client.publish({"number": 0})
+    for _ in range(SUSPECT_FAILURES):
+        (failing,) = await collected(session, 1)
+        await session.deliveries.settle([failing], failed=[failing])
+    (failing,) = await collected(session, 1)
+    await client.publish_all([{"number": number} for number in (1, 2)])
+    await collected(session, 2)
+    await session.close()
+    careful = await begun_carefully(servers)
+    (suspect,) = await collected(careful, 1)
+    assert (suspect.is_suspect, await client.depth(REQUESTS)) == (True, 2)
+    await careful.deliveries.settle([suspect], failed=[])
+    (harmless,) = await collected(careful, 1)
+    assert (harmless.is_suspect, await client.depth(REQUESTS)) == (False, 1)
+    await careful.close()
+
+
+async def test_a_session_that_stops_while_it_is_careful_takes_nothing_more(
+    servers: Servers, client: Client
+) -> None:
+    await client.publish_all([{"number": number} for number in range(3)])
+    session = await begun_carefully(servers)
+    first = await collected(session, 1)
+    await asyncio.gather(session.deliveries.settle(first, failed=[]), session.deliveries.stop())
+    assert await session.deliveries.collect(1) == []
+    await session.deliveries.hand_back()
+    await session.close()
+    assert await client.depth(REQUESTS) == 2
+
+
+async def test_a_publisher_cannot_make_a_request_look_as_if_it_had_failed_before(
+    session: Session, client: Client
+) -> None:
+    await client.publish({}, headers={"x-delivery-count": 19})
+    (delivery,) = await collected(session, 1)
+    assert delivery.failures == 0
+    await session.deliveries.settle([delivery], failed=[delivery])
+    (again,) = await collected(session, 1)
+    assert again.failures == 1

@@ -139,6 +139,12 @@ def test_a_delivery_is_read_with_its_tag_and_its_routing_key() -> None:
     assert arrival.properties == Properties(correlation_id="c")
 
 
+@pytest.mark.parametrize("redelivered", [True, False])
+def test_a_delivery_says_whether_it_has_been_delivered_before(redelivered: bool) -> None:
+    method = payload(Basic.Deliver("a-tag", 7, redelivered, exchange="e", routing_key="k"))
+    assert read_arrival(method, header(), b"").redelivered is redelivered
+
+
 def test_a_routing_key_that_does_not_decode_is_left_out() -> None:
     method = payload(Basic.Deliver("a-tag", 7, exchange="e", routing_key="xyz"))
     arrival = read_arrival(method.replace(b"xyz", b"\xff\xfe\xfd"), header(), b"")

@@ -69,6 +69,7 @@ class Arrival:
     """A delivery as it came; ``tag`` names it on its channel."""
 
     tag: int
+    redelivered: bool
     routing_key: str
     properties: Properties
     body: bytes
@@ -87,10 +88,12 @@ def read_arrival(method: bytes, header: bytes, body: bytes) -> Arrival:
     """Read a basic.deliver: consumer tag, delivery tag, redelivered, exchange, routing key."""
     tag_at = _NAME_BYTES + 1 + method[_NAME_BYTES]
     (tag,) = _DELIVERY_TAG.unpack_from(method, tag_at)
-    exchange_at = tag_at + _DELIVERY_TAG.size + 1
+    redelivered_at = tag_at + _DELIVERY_TAG.size
+    exchange_at = redelivered_at + 1
     routing_key_at = exchange_at + 1 + method[exchange_at]
     routing_key = _text(method, routing_key_at)[1] or ""
-    return Arrival(tag, routing_key, read_properties(header), body)
+    redelivered = bool(method[redelivered_at])
+    return Arrival(tag, redelivered, routing_key, read_properties(header), body)
 
 
 def read_confirmation(method: bytes) -> Confirmation:

@@ -19,6 +19,7 @@ from worker.broker.failures import explain, translated_failures
 from worker.broker.publishing import Publisher
 from worker.broker.replying import Replies
 from worker.broker.taking import Deliveries
+from worker.broker.watchdog import Watchdog
 from worker.errors import BrokerUnusable, SessionLost
 from worker.messages import Message
 
@@ -37,11 +38,12 @@ class Session:
         self._channels = (taking, publishing)
         self.deliveries = Deliveries(taking)
         self.publisher = Publisher(publishing)
+        self._watchdog = Watchdog(taking, self.deliveries)
         self._replies = replies
 
     @classmethod
-    async def open(cls, url: str, prefetch_count: int) -> Self:
-        """Connect, declare what is missing, and begin to consume.
+    async def open(cls, url: str, prefetch_count: int, *, careful: bool = True) -> Self:
+        """Connect, declare what is missing, and begin to consume; for careful see Deliveries.
 
         Raises BrokerUnusable when RabbitMQ cannot be reached or refuses, TopologyDiffers when
         something of the same name exists with other arguments.
@@ -55,22 +57,28 @@ class Session:
                 taking = await open_channel(connections[0], confirms=False)
                 publishing = await open_channel(connections[1], confirms=True)
             session = cls(tuple(connections), taking, publishing, Replies(url))
-            await session.deliveries.start(prefetch_count)
+            await session.deliveries.start(prefetch_count, careful=careful)
         except BaseException:
             await _close_all(connections)
             raise
         return session
 
     async def watch(self) -> Never:
-        """Wait until anything of the session closes, and raise SessionLost with the cause."""
+        """Wait until anything of the session closes or is of no use; raise SessionLost with why."""
+        watchdog = asyncio.create_task(self._watchdog.watch())
         ends: list[asyncio.Future[Any]] = [channel.closing for channel in self._channels]
         ends += [asyncio.ensure_future(connection.closed()) for connection in self._connections]
-        ends.append(self.deliveries.cancelled_by_broker)
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        ends += [self.deliveries.cancelled_by_broker, watchdog]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            watchdog.cancel()
         if self.deliveries.cancelled_by_broker.done():
             raise SessionLost(f"the broker cancelled the consumer of {topology.REQUESTS}")
         reasons = [end.exception() for end in ends if end.done() and not end.cancelled()]
         reason = next((reason for reason in reasons if reason is not None), None)
+        if isinstance(reason, SessionLost):
+            raise reason
         raise SessionLost(f"the connection to RabbitMQ was lost: {explain(reason)}")
 
     async def publish(self, messages: Sequence[Message]) -> list[bool]:

@@ -16,6 +16,9 @@ from worker.broker.reading import Arrival
 from worker.messages import Delivery
 
 RPC_TIMEOUT_SECONDS: Final = 10
+CAREFUL_PREFETCH: Final = 1
+"""How a session begins: what killed the last worker is at the head of the queue, and whatever is
+held beside it fails with it, as often as it kills."""
 DELIVERY_COUNT: Final = "x-delivery-count"
 """Set by quorum queues on a message that comes back: the number of its failed deliveries."""
 
@@ -32,19 +35,38 @@ class Deliveries:
         self._waiting: deque[Delivery] = deque()
         self._arrived = asyncio.Event()
         self._consumer_tag = ""
+        self._prefetch_count = 0
+        self._careful = False
+        self._changing = asyncio.Lock()
         self._stopped = False
         self._last_tag = 0
         self._settled_tag = 0
         self.cancelled_by_broker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def start(self, prefetch_count: int) -> None:
-        """Begin to consume; raises SessionLost."""
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing more is taken, because nothing more is wanted."""
+        return self._stopped
+
+    @property
+    def last_tag(self) -> int:
+        """The number of the last delivery that arrived."""
+        return self._last_tag
+
+    @property
+    def unsettled(self) -> int:
+        """How many have arrived and are not settled."""
+        return self._last_tag - self._settled_tag
+
+    async def start(self, prefetch_count: int, *, careful: bool = True) -> None:
+        """Begin to consume; raises SessionLost.
+
+        Careful means one by one, until a request has been settled that is not suspect.
+        """
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
-        with translated_failures(f"consuming from {topology.REQUESTS}"):
-            await self._channel.basic_qos(
-                prefetch_count=prefetch_count, timeout=RPC_TIMEOUT_SECONDS
-            )
-            self._consumer_tag = await self._channel.consume(topology.REQUESTS, self._on_arrival)
+        self._prefetch_count = prefetch_count
+        self._careful = careful and prefetch_count > CAREFUL_PREFETCH
+        await self._consume(CAREFUL_PREFETCH if self._careful else prefetch_count)
 
     async def collect(self, most: int) -> list[Delivery]:
         """Whatever has arrived, in order, ``most`` at the most; empty once taking has stopped.
@@ -68,15 +90,16 @@ class Deliveries:
         Batches are settled in the order in which they were collected, so one acknowledgement
         covers everything up to the last tag that is not settled by itself.
         """
-        with translated_failures("settling deliveries"):
-            for delivery in failed:
-                # A reject counts towards the delivery limit in every version of RabbitMQ.
-                await self._channel.basic_reject(delivery.tag, requeue=True, wait=False)
-            # The tag must be one that is unsettled: RabbitMQ knows no other.
-            tags = {delivery.tag for delivery in batch} - {delivery.tag for delivery in failed}
-            if tags:
-                await self._channel.basic_ack(max(tags), multiple=True, wait=False)
-            self._settled_tag = max(delivery.tag for delivery in batch)
+        async with self._changing:
+            suspects = any(delivery.is_suspect for delivery in batch)
+            if not self._careful or suspects or self._stopped:
+                await self._settle(batch, failed)
+                return
+            # In this order, or the broker would hand over one more to the consumer that ends.
+            await self._cancel()
+            await self._settle(batch, failed)
+            await self._consume(self._prefetch_count)
+            self._careful = False
 
     async def stop(self) -> None:
         """Take nothing more: ``collect`` ends, and what waits stays unsettled.
@@ -87,8 +110,8 @@ class Deliveries:
         if self._stopped:
             return
         try:
-            with translated_failures("cancelling the consumer"):
-                await self._channel.basic_cancel(self._consumer_tag, timeout=RPC_TIMEOUT_SECONDS)
+            async with self._changing:
+                await self._cancel()
         finally:
             self._stopped = True
             self._arrived.set()
@@ -98,12 +121,34 @@ class Deliveries:
 
         A nack: from RabbitMQ 4.3 on, other than a reject, it is no failed attempt.
         """
-        unsettled = self._last_tag - self._settled_tag
+        unsettled = self.unsettled
         if unsettled:
             with translated_failures("handing back deliveries"):
                 await self._channel.basic_nack(self._last_tag, multiple=True, requeue=True)
             self._settled_tag = self._last_tag
         return unsettled
+
+    async def _consume(self, prefetch_count: int) -> None:
+        with translated_failures(f"consuming from {topology.REQUESTS}"):
+            await self._channel.basic_qos(
+                prefetch_count=prefetch_count, timeout=RPC_TIMEOUT_SECONDS
+            )
+            self._consumer_tag = await self._channel.consume(topology.REQUESTS, self._on_arrival)
+
+    async def _cancel(self) -> None:
+        with translated_failures("cancelling the consumer"):
+            await self._channel.basic_cancel(self._consumer_tag, timeout=RPC_TIMEOUT_SECONDS)
+
+    async def _settle(self, batch: Collection[Delivery], failed: Collection[Delivery]) -> None:
+        with translated_failures("settling deliveries"):
+            for delivery in failed:
+                # A reject counts towards the delivery limit in every version of RabbitMQ.
+                await self._channel.basic_reject(delivery.tag, requeue=True, wait=False)
+            # The tag must be one that is unsettled: RabbitMQ knows no other.
+            tags = {delivery.tag for delivery in batch} - {delivery.tag for delivery in failed}
+            if tags:
+                await self._channel.basic_ack(max(tags), multiple=True, wait=False)
+            self._settled_tag = max(delivery.tag for delivery in batch)
 
     def _on_arrival(self, arrival: Arrival) -> None:
         self._last_tag = arrival.tag
@@ -123,7 +168,8 @@ def _parts(one: Delivery, other: Delivery) -> bool:
 def _delivery(arrival: Arrival) -> Delivery:
     properties = arrival.properties
     headers = properties.headers or {}
-    failures = headers.get(DELIVERY_COUNT)
+    # Before the first failure the broker sets no count, and the publisher's own would pass.
+    failures = headers.get(DELIVERY_COUNT) if arrival.redelivered else 0
     return Delivery(
         tag=arrival.tag,
         body=arrival.body,

@@ -1,0 +1,162 @@
+"""A session that exists and does nothing is ended; one that has nothing to do is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Final
+from urllib.parse import urlsplit
+
+import pytest
+from aio_pika.abc import AbstractIncomingMessage
+
+from contracts.topology import REQUESTS
+from tests.acceptance.client import Client
+from tests.conftest import Servers
+from tests.faults.broker_faults import SHUT_CHANNELS
+from tests.faults.proxy import Proxy
+from worker.broker import Session, watchdog
+from worker.errors import SessionLost
+
+DEADLINE_SECONDS: Final = 15
+"""The promise itself; with the times of these tests it is kept much sooner."""
+LOOKS: Final = 5
+"""More than it takes to come to a conclusion."""
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 1)
+
+
+@pytest.fixture
+async def wire(servers: Servers) -> AsyncIterator[Proxy]:
+    """A way to RabbitMQ that can be blackholed."""
+
+    async def port() -> int:
+        return urlsplit(servers.amqp_url).port or 5672
+
+    async with Proxy(port).opened() as proxy:
+        yield proxy
+
+
+async def watched(session: Session) -> None:
+    await asyncio.wait_for(session.watch(), DEADLINE_SECONDS)
+
+
+async def looks(session: Session, number: int) -> None:
+    """Let the watchdog look so often; raises what it raises."""
+    enough = asyncio.Event()
+    count = 0
+    look = session._watchdog._look
+
+    async def counted() -> watchdog.Look:
+        nonlocal count
+        found = await look()
+        count += 1
+        if count >= number:
+            enough.set()
+        return found
+
+    session._watchdog._look = counted  # type: ignore[method-assign]
+    watching = asyncio.create_task(session.watch())
+    reached = asyncio.create_task(enough.wait())
+    await asyncio.wait({watching, reached}, return_when=asyncio.FIRST_COMPLETED)
+    reached.cancel()
+    if watching.done():
+        await watching
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+
+
+async def test_a_channel_that_the_broker_lost_without_a_word_ends_the_session(
+    session: Session, servers: Servers
+) -> None:
+    if servers.embedded is None:
+        pytest.skip("the broker is not ours to tamper with")
+    await servers.embedded.rabbit.ctl("eval", SHUT_CHANNELS)
+    with pytest.raises(SessionLost):
+        await watched(session)
+
+
+async def test_a_broker_that_does_not_answer_ends_the_session(
+    client: Client, servers: Servers, wire: Proxy
+) -> None:
+    assert client
+    here = urlsplit(servers.amqp_url)
+    url = here._replace(netloc=here.netloc.replace(f":{here.port}", f":{wire.port}")).geturl()
+    session = await Session.open(url, 10)
+    wire.blackhole()
+    with pytest.raises(SessionLost):
+        await watched(session)
+    await session.close()
+
+
+async def forget_consumer(session: Session) -> None:
+    """As if the broker had lost it and not said so."""
+    await session.deliveries._channel.basic_cancel(session.deliveries._consumer_tag)
+
+
+async def test_a_consumer_that_the_broker_does_not_know_any_more_ends_the_session(
+    session: Session,
+) -> None:
+    await forget_consumer(session)
+    with pytest.raises(SessionLost, match="no consumer"):
+        await watched(session)
+
+
+async def test_requests_that_wait_and_are_not_handed_over_end_the_session(
+    session: Session, client: Client
+) -> None:
+    await forget_consumer(session)
+    await client.channel.set_qos(prefetch_count=1)
+    busy = await client.channel.get_queue(REQUESTS)
+    taken = asyncio.Event()
+
+    async def take(_message: AbstractIncomingMessage) -> None:
+        taken.set()
+
+    await busy.consume(take)
+    await client.publish_all([{"number": number} for number in range(3)])
+    await taken.wait()
+    with pytest.raises(SessionLost, match="2 requests wait"):
+        await watched(session)
+
+
+async def test_a_session_without_anything_to_do_goes_on(session: Session) -> None:
+    await looks(session, LOOKS)
+
+
+async def test_a_session_that_holds_all_it_may_goes_on(client: Client, servers: Servers) -> None:
+    session = await Session.open(servers.amqp_url, 2, careful=False)
+    await client.publish_all([{"number": number} for number in range(5)])
+    assert await session.deliveries.collect(1)
+    await looks(session, LOOKS)
+    await session.close()
+
+
+async def test_a_session_that_takes_nothing_more_because_it_stops_goes_on(
+    session: Session, client: Client
+) -> None:
+    await session.deliveries.stop()
+    await client.publish({})
+    await looks(session, LOOKS)
+
+
+async def test_what_is_held_can_be_handed_back_whenever_the_watchdog_is_called_off(
+    session: Session, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0)
+    await client.publish({})
+    await session.deliveries.collect(1)
+    for ticks in range(20):
+        watching = asyncio.create_task(session.watch())
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        watching.cancel()
+        await asyncio.wait({watching})
+    await session.deliveries.stop()
+    assert await session.deliveries.hand_back() == 1

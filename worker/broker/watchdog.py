@@ -1,0 +1,81 @@
+"""Noticing that a session exists and yet does nothing: connected, but not consuming.
+
+A connection or a channel that closes says so, and so does a consumer that the broker cancels. But
+a broker can lose a channel without a word, a consumer can be forgotten, and a network can swallow
+every packet. So the broker is asked every few seconds, on the very channel that takes requests,
+how the queue is. Decides only that a session is of no use; the runtime opens the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, Never
+
+from contracts import topology
+from worker.broker.channels import DirectChannel
+from worker.broker.failures import translated_failures
+from worker.broker.taking import Deliveries
+from worker.errors import SessionLost
+
+LOOK_SECONDS: Final = 3
+ANSWER_SECONDS: Final = 6
+"""For a question that takes milliseconds. Both together leave a new session several of the 15 s
+within which a worker that does not consume has to be back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the broker says of the queue, and what has come of it by then."""
+
+    waiting: int
+    consumers: int
+    last_tag: int
+    unsettled: int
+
+    @property
+    def fault(self) -> str | None:
+        """What is odd about it, though for a moment it may be so."""
+        if not self.consumers:
+            return "the broker knows no consumer of it"
+        if self.waiting and not self.unsettled:
+            return f"{self.waiting} requests wait in it, and none is handed over"
+        return None
+
+
+class Watchdog:
+    """Looks after the consumer of one session."""
+
+    def __init__(self, channel: DirectChannel, deliveries: Deliveries) -> None:
+        self._channel = channel
+        self._deliveries = deliveries
+        self._looking: asyncio.Task[Look] | None = None
+
+    async def watch(self) -> Never:
+        """Raise SessionLost when the broker does not answer, or hands nothing over.
+
+        May be cancelled at any moment: a question under way is then left to its end, because
+        one that is cancelled would close the channel.
+        """
+        before: Look | None = None
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._looking = asyncio.create_task(self._look())
+            look = await asyncio.shield(self._looking)
+            if self._deliveries.stopped:
+                continue
+            if before and before.fault and look.fault and before.last_tag == look.last_tag:
+                raise SessionLost(f"nothing comes from {topology.REQUESTS}: {look.fault}")
+            before = look
+
+    async def _look(self) -> Look:
+        with translated_failures(f"asking RabbitMQ about {topology.REQUESTS}"):
+            answer = await self._channel.queue_declare(
+                topology.REQUESTS, passive=True, timeout=ANSWER_SECONDS
+            )
+        return Look(
+            waiting=answer.message_count or 0,
+            consumers=answer.consumer_count or 0,
+            last_tag=self._deliveries.last_tag,
+            unsettled=self._deliveries.unsettled,
+        )
