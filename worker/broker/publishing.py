@@ -8,6 +8,7 @@ handed to aiormq in few writes, and a batch is waited for as a whole.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
@@ -21,12 +22,17 @@ from worker.broker.reading import Confirmation
 from worker.errors import SessionLost
 from worker.messages import Message
 
+log: Final = logging.getLogger(__name__)
+
 MESSAGES_PER_WRITE: Final = 100
 """About 80 KB of events: few writes, yet a heartbeat never waits long behind one."""
 
 CONFIRM_TIMEOUT_SECONDS: Final = 600
 """A broker under a memory or disk alarm confirms nothing until it is over. Well below the 30
 minutes after which RabbitMQ closes the channel of a consumer that settles nothing."""
+
+SLOW_CONFIRM_SECONDS: Final = 5
+"""After so long the log says what the worker is waiting for."""
 
 
 class Publisher:
@@ -67,6 +73,7 @@ class Publisher:
         await self._channel.write_queue.put(ChannelFrame(payload, should_close=False))
 
     async def _confirmed(self, batch: _Batch) -> None:
+        complaining = asyncio.get_running_loop().call_later(SLOW_CONFIRM_SECONDS, _complain, batch)
         try:
             async with asyncio.timeout(CONFIRM_TIMEOUT_SECONDS):
                 await batch.all_confirmed
@@ -75,6 +82,8 @@ class Publisher:
                 f"publishing: {batch.waiting} of {len(batch.taken)} messages were not confirmed "
                 f"within {CONFIRM_TIMEOUT_SECONDS} s"
             ) from None
+        finally:
+            complaining.cancel()
         if self._returned_by is not None:
             # The broker returns a message before it confirms it, so none has passed unseen.
             exchange = self._returned_by or "the default exchange"
@@ -123,3 +132,12 @@ class _Batch:
             self.all_confirmed.set_exception(failure)
             # Looked at, or asyncio complains of one that nobody waits for any more.
             self.all_confirmed.exception()
+
+
+def _complain(batch: _Batch) -> None:
+    log.warning(
+        "%d messages are not confirmed after %d s, and nothing more is taken meanwhile: RabbitMQ "
+        "may be blocking publishers by a memory or disk alarm",
+        batch.waiting,
+        SLOW_CONFIRM_SECONDS,
+    )

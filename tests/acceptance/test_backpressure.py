@@ -1,0 +1,146 @@
+"""A server that takes nothing: the worker holds its share, takes no more, and loses nothing."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.acceptance.cinema import Cinema, request_for, slots
+from tests.acceptance.client import REQUESTS
+from tests.acceptance.processes import WorkerProcess
+from tests.conftest import Servers
+from tests.faults.proxy import Proxy
+from worker.embedded import EmbeddedRabbit
+from worker.embedded.process import poll
+
+PREFETCH: Final = 20
+REQUESTS_IN_ALL: Final = 3000
+DEADLINE_SECONDS: Final = 30
+GROWTH_KIB_MAX: Final = 8 * 1024
+"""Two batches and their events are less than one; 3,000 requests and events would be more."""
+IMPATIENT: Final = """
+import sys
+import worker.recording
+from worker.cli import main
+
+worker.recording.OUTAGE_SECONDS = 2
+sys.exit(main(sys.argv[1:]))
+"""
+"""The worker, but what it waits minutes for, far below the consumer timeout, takes seconds."""
+
+
+@pytest.fixture
+async def wire(servers: Servers) -> AsyncIterator[Proxy]:
+    """A way to MongoDB that can be cut."""
+
+    async def port() -> int:
+        return urlsplit(servers.mongodb_uri).port or 27017
+
+    async with Proxy(port).opened() as proxy:
+        yield proxy
+
+
+async def start(cinema: Cinema, *program: str, **settings: str) -> WorkerProcess:
+    """A worker with the smallest prefetch that makes sense, past its careful beginning."""
+    own = {
+        "AMQP_URL": cinema.amqp_url,
+        "MONGODB_URI": cinema.mongodb_uri,
+        "MONGODB_DATABASE": cinema.database.name,
+        "BATCH_SIZE": "5",
+        "PREFETCH": str(PREFETCH),
+    }
+    worker = await WorkerProcess.start({**own, **settings}, program=program or ("-m", "worker"))
+    cinema.workers.append(worker)
+    first = request_for("no-such-movie")
+    await cinema.client.publish(first)
+    await cinema.client.outcome(first["requestId"])
+    return worker
+
+
+async def until_waiting(cinema: Cinema, number: int) -> None:
+    """Until so many requests wait in the queue, which nobody holds."""
+
+    async def waiting() -> bool:
+        return await cinema.client.depth(REQUESTS) == number
+
+    await poll(waiting, DEADLINE_SECONDS)
+
+
+async def ids_of(cinema: Cinema, number: int) -> list[str]:
+    movie = await cinema.show(*slots(10 * number))
+    requests = [request_for(movie) for _ in range(number)]
+    await cinema.client.publish_all(requests)
+    return [request["requestId"] for request in requests]
+
+
+def memory_kib(worker: WorkerProcess) -> int:
+    status = Path(f"/proc/{worker.process.pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert found
+    return int(found[1])
+
+
+async def test_without_mongodb_a_worker_holds_its_prefetch_hands_it_back_and_takes_no_more(
+    cinema: Cinema, wire: Proxy
+) -> None:
+    uri = f"mongodb://127.0.0.1:{wire.port}/?directConnection=true"
+    worker = await start(cinema, "-c", IMPATIENT, MONGODB_URI=uri)
+    wire.refuse()
+    wire.cut()
+    names = await ids_of(cinema, 100)
+    await until_waiting(cinema, 100 - PREFETCH)
+    await worker.logged("trying again")
+    await until_waiting(cinema, 100)
+    await worker.logged("MongoDB cannot be reached", times=3)
+    declared = await cinema.client.channel.declare_queue(REQUESTS, passive=True)
+    assert declared.declaration_result.consumer_count == 0
+    assert declared.declaration_result.message_count == 100
+    await wire.accept()
+    await cinema.client.outcomes(names)
+    assert cinema.client.letters == []
+
+
+@asynccontextmanager
+async def memory_alarm(rabbit: EmbeddedRabbit) -> AsyncIterator[None]:
+    await rabbit.ctl("set_vm_memory_high_watermark", "absolute", "1")
+    try:
+        yield
+    finally:
+        await rabbit.ctl("set_vm_memory_high_watermark", "0.4")
+
+
+async def held_by(rabbit: EmbeddedRabbit) -> tuple[int, int]:
+    """How many requests wait, and how many are held."""
+    shown = await rabbit.ctl(
+        "list_queues", "--no-table-headers", "name", "messages_ready", "messages_unacknowledged"
+    )
+    (line,) = [line for line in shown.splitlines() if line.split()[:1] == [REQUESTS]]
+    _, ready, unacknowledged = line.split()
+    return int(ready), int(unacknowledged)
+
+
+async def test_while_rabbitmq_blocks_publishers_a_worker_takes_no_more_than_its_prefetch(
+    cinema: Cinema, servers: Servers
+) -> None:
+    if servers.embedded is None:
+        pytest.skip("the broker is not ours to alarm")
+    rabbit = servers.embedded.rabbit
+    worker = await start(cinema)
+    worker.signal(signal.SIGSTOP)
+    names = await ids_of(cinema, REQUESTS_IN_ALL)
+    before_kib = memory_kib(worker)
+    async with memory_alarm(rabbit):
+        worker.signal(signal.SIGCONT)
+        await worker.logged("blocking publishers")
+        assert await held_by(rabbit) == (REQUESTS_IN_ALL - PREFETCH, PREFETCH)
+        assert len(await cinema.ledger(names)) <= PREFETCH
+        assert memory_kib(worker) - before_kib < GROWTH_KIB_MAX
+    await cinema.client.outcomes(names)
+    assert cinema.client.letters == []
