@@ -17,6 +17,7 @@ from typing import Final
 
 from worker.errors import BrokerUnusable, DrainTimedOut, StoreUnusable, WorkerError, causes
 from worker.logs import configure_logging
+from worker.operators import add_adopt, add_audit
 from worker.settings import PREFIX, Settings, load_settings
 
 Command = Coroutine[object, object, None]
@@ -143,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_serving(commands)
     _add_feeding(commands)
+    _add_settings(add_audit(commands), "mongodb_uri", "mongodb_database")
     return parser
 
 
@@ -163,12 +165,13 @@ def _add_serving(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_feeding(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    movies = commands.add_parser("movies", help="the catalogue: `movies import FILE`")
+    movies = commands.add_parser("movies", help="the catalogue: `movies import`, `movies adopt`")
     catalogue = movies.add_subparsers(title="commands", metavar="COMMAND", required=True)
     summary = "add movies, time slots and capacities"
     imports = _command(catalogue, "import", summary, _import_movies)
     imports.add_argument("file", metavar="FILE", help="JSON, or JSON lines; - is standard input")
     _add_settings(imports, "mongodb_uri", "mongodb_database")
+    _add_settings(add_adopt(catalogue), "mongodb_uri", "mongodb_database")
 
     publish = _command(commands, "publish", "publish requests from a file", _publish)
     publish.add_argument("file", metavar="FILE", help="JSON lines; - is standard input")

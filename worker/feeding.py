@@ -31,6 +31,7 @@ from worker.broker.publishing import Publisher
 from worker.broker.subscribing import RPC_TIMEOUT_SECONDS, Incoming, Received, events
 from worker.errors import BadInput, BrokerUnusable, SessionLost, WorkerError
 from worker.messages import Message
+from worker.printing import print_line
 from worker.settings import Settings
 
 STANDARD_INPUT: Final = "-"
@@ -142,17 +143,7 @@ class Outcomes:
             self._missing.remove(outcome.request_id)
             self._kinds[outcome.outcome] += 1
             self._reasons.update([outcome.reason] if outcome.reason else [])
-            _print(event.body.decode())
-
-
-def _print(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except OSError as failure:
-        # Else the end of the process tries to print them once more, and fails with a code of its
-        # own: https://docs.python.org/3/library/signal.html#note-on-sigpipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise WorkerError(f"the outcomes cannot be printed: {failure.strerror}") from failure
+            print_line(event.body.decode(), "the outcomes")
 
 
 async def publish_requests(

@@ -1,0 +1,125 @@
+"""`audit`: holds what is stored against the promises, and tells what does not hold.
+
+Only tells: it writes nothing, and repairs nothing. Workers may go on meanwhile; what they do in
+the middle of an audit is never a violation, and hides none.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from worker.books.following import follow, require_books
+from worker.books.movies import MovieBooks
+from worker.books.reconciliation import Reconciler
+from worker.books.violations import PROMISES, Promise, Violation
+from worker.errors import WorkerError
+from worker.printing import print_line
+from worker.settings import Settings
+from worker.store.books import open_books
+
+VIOLATIONS_SHOWN_MAX: Final = 100
+"""By default; a database that somebody restored only half of has one for each time slot."""
+
+
+class PromisesBroken(WorkerError):
+    """What is stored is not what it should be."""
+
+
+class Findings:
+    """The violations: each is printed as it is found, up to a limit, and all are counted."""
+
+    def __init__(self, shown_max: int, *, as_json: bool) -> None:
+        self._shown_max = shown_max
+        self._as_json = as_json
+        self.counts: Counter[Promise] = Counter()
+        self.surplus_count = 0
+        """Time slots with more booked than there are entries for, and no opening balance."""
+
+    def report(self, violation: Violation) -> None:
+        """Take a violation."""
+        self.counts[violation.promise] += 1
+        if self.counts.total() <= self._shown_max:
+            print_line(violation.to_json() if self._as_json else str(violation))
+
+    async def compare(self, movies: Sequence[MovieBooks]) -> None:
+        """Report every time slot whose booked seats are not those that are accounted for."""
+        for movie in movies:
+            for violation in imbalances(movie):
+                self.report(violation)
+            self.surplus_count += sum(
+                slot.opening is None and slot.unexplained > 0
+                for slot in (movie.slots.values() if movie.fault is None else ())
+            )
+
+    def table(self) -> Table:
+        """How many there are of each kind."""
+        table = Table()
+        table.add_column("must hold")
+        table.add_column("violations", justify="right")
+        for promise, meaning in PROMISES.items():
+            count = self.counts[promise]
+            table.add_row(f"{promise}  {meaning}", f"[{'red' if count else 'green'}]{count:,}[/]")
+        return table
+
+    def require_none(self) -> None:
+        """Raises PromisesBroken if there was any violation."""
+        if not (count := self.counts.total()):
+            return
+        hidden = count - self._shown_max
+        not_shown = f", {hidden:,} of them not shown (see --limit)" if hidden > 0 else ""
+        hint = (
+            f". {self.surplus_count:,} time slots have more seats booked than the ledger tells of "
+            "and no opening balance: if these were booked before the worker came, "
+            "`reservation-worker movies adopt` records them, once"
+            if self.surplus_count
+            else ""
+        )
+        raise PromisesBroken(f"{count:,} violations{not_shown}; nothing was changed{hint}")
+
+
+def imbalances(movie: MovieBooks) -> Iterator[Violation]:
+    """I2 for the time slots that a movie has, and for those that it no longer has."""
+    if movie.fault is not None:
+        return  # Which has been told.
+    for slot in movie.slots.values():
+        opening = slot.opening or 0
+        if slot.booked_count != opening + slot.confirmed:
+            problem = (
+                f"bookedCount is {slot.booked_count}, but {slot.confirmed} people are confirmed"
+                f" and {opening} were booked before the worker came"
+            )
+            yield Violation("I2", problem, movie.name, slot.time_slot_id)
+    for time_slot_id, people in sorted(movie.gone.items()):
+        problem = f"the time slot is gone, but {people} people are confirmed for it"
+        yield Violation("I2", problem, movie.name, time_slot_id)
+
+
+async def audit_database(
+    settings: Settings, *, limit: int = VIOLATIONS_SHOWN_MAX, as_json: bool = False
+) -> None:
+    """The command: print each violation, up to ``limit``, and how many there are.
+
+    Raises PromisesBroken if there is any, BadInput for a database that holds nothing of ours,
+    StoreUnusable.
+    """
+    begun = time.perf_counter()
+    findings = Findings(limit, as_json=as_json)
+    reconciler = Reconciler(findings.report)
+    async with open_books(settings.mongodb_uri, settings.mongodb_database) as books:
+        await require_books(books, settings)
+        await follow(books, reconciler, findings.compare)
+    Console(stderr=as_json).print(findings.table())
+    print(
+        f"audited {reconciler.entry_count:,} ledger entries, {reconciler.movie_count:,} movies and "
+        f"{reconciler.time_slot_count:,} time slots in {time.perf_counter() - begun:.1f} s",
+        file=sys.stderr if as_json else sys.stdout,
+        flush=True,
+    )
+    findings.require_none()

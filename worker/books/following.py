@@ -1,0 +1,45 @@
+"""What both commands of the books have in common: the start of them, and the bar while they run."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+from worker.books.movies import MovieBooks
+from worker.books.reconciliation import Reconciler, reconciled
+from worker.errors import BadInput
+from worker.settings import Settings
+from worker.store.books import Books
+
+
+async def require_books(books: Books, settings: Settings) -> None:
+    """Raises BadInput for a database without movies and without a ledger."""
+    if not await books.are_there():
+        raise BadInput(
+            f"the database {settings.mongodb_database} has no movies and no ledger; is "
+            "RESERVATION_MONGODB_DATABASE as the workers have it?"
+        )
+
+
+async def follow(
+    books: Books, reconciler: Reconciler, take: Callable[[Sequence[MovieBooks]], Awaitable[None]]
+) -> None:
+    """Hand on the movies, a shelf at a time, with their entries counted; raises StoreUnusable.
+
+    Shows a bar on standard error, if that is a terminal.
+    """
+    stderr = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    hidden = not stderr.is_terminal
+    with Progress(*columns, console=stderr, transient=True, disable=hidden) as progress:
+        bar = progress.add_task("MongoDB sorts the ledger", total=await books.entry_count())
+
+        def advance(count: int) -> None:
+            progress.update(bar, description="reading the ledger", advance=count)
+
+        async with aclosing(reconciled(books, reconciler, advance)) as shelves:
+            async for movies in shelves:
+                await take(movies)

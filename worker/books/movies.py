@@ -1,0 +1,110 @@
+"""What a stored movie says about its seats; it may have been written by anybody.
+
+Numbers may come as the doubles of a shell. What allows no reckoning, such as a version that is a
+text or two time slots of one id, is a violation by itself, and is left out of every other one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.books.entries import shown
+from worker.books.violations import Promise, Report, Violation
+
+
+@dataclass(slots=True)
+class SlotBooks:
+    """One time slot: its numbers as they were read, and what explains them."""
+
+    time_slot_id: int
+    capacity: int
+    booked_count: int
+    opening: int | None = None
+    """The opening balance, if one is recorded."""
+    confirmed: int = 0
+    """The people of the confirmed entries up to the version that was read."""
+
+    @property
+    def unexplained(self) -> int:
+        """The booked seats that no entry of the ledger accounts for."""
+        return self.booked_count - self.confirmed
+
+
+@dataclass(slots=True)
+class MovieBooks:
+    """One movie as it was read at one moment."""
+
+    name: str
+    version: int | None
+    fault: str | None = None
+    """Why none of its time slots can be reckoned with, if so."""
+    slots: dict[int, SlotBooks] = field(default_factory=dict)
+    gone: dict[int, int] = field(default_factory=dict)
+    """The confirmed people of time slots that the movie does not have."""
+    left_out: set[int] = field(default_factory=set)
+    """Time slots that are there, but in a form that allows no reckoning."""
+
+
+def read_movie(document: Mapping[str, Any], name: str, report: Report) -> MovieBooks:
+    """The movie with those of its time slots that can be reckoned with."""
+    problems = _Problems(name, report)
+    version = whole_number(document.get("version", 0))
+    movie = MovieBooks(name, version)
+    if version is None:
+        movie.fault = f"version is {shown(document['version'])}, not a whole number"
+        problems.add("I6", movie.fault)
+    stored = document.get("timeSlots")
+    slots = [slot for slot in stored if isinstance(slot, dict)] if isinstance(stored, list) else []
+    # Nobody can ask for what has no usable id, so it is no time slot.
+    ids = Counter(number for slot in slots if (number := whole_number(slot.get("id"))) is not None)
+    for slot in slots:
+        time_slot_id = whole_number(slot.get("id"))
+        if time_slot_id is not None and ids[time_slot_id] == 1:
+            if read := _read_slot(slot, time_slot_id, problems):
+                movie.slots[time_slot_id] = read
+            else:
+                movie.left_out.add(time_slot_id)
+    for time_slot_id, count in ids.items():
+        if count > 1:
+            movie.left_out.add(time_slot_id)
+            problems.add("I1", f"{count} time slots have this id", time_slot_id)
+    return movie
+
+
+def whole_number(value: object) -> int | None:
+    """A number as an int: the shell and other drivers write 3 as the double 3.0."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Problems:
+    """Where the problems of one movie go."""
+
+    name: str
+    report: Report
+
+    def add(self, promise: Promise, problem: str, time_slot_id: int | None = None) -> None:
+        self.report(Violation(promise, problem, self.name, time_slot_id))
+
+
+def _read_slot(slot: Mapping[str, Any], time_slot_id: int, problems: _Problems) -> SlotBooks | None:
+    capacity = whole_number(slot.get("capacity"))
+    booked_count = whole_number(slot.get("bookedCount", 0))
+    for name, number in (("capacity", capacity), ("bookedCount", booked_count)):
+        if number is None:
+            problem = f"{name} is {shown(slot.get(name))}, not a whole number"
+            problems.add("I1", problem, time_slot_id)
+    if capacity is None or booked_count is None:
+        return None
+    if booked_count < 0:
+        problems.add("I1", f"bookedCount is {booked_count}", time_slot_id)
+    elif booked_count > capacity:
+        problems.add("I1", f"bookedCount is {booked_count} of {capacity} seats", time_slot_id)
+    return SlotBooks(time_slot_id, capacity, booked_count)

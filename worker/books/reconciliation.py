@@ -1,0 +1,196 @@
+"""Each movie beside the ledger entries that made it what it is, however busy the workers are.
+
+A movie's version is what makes this possible without stopping anybody. A commit raises it and
+writes its ledger entries at once, so a movie that was read at version 7 holds exactly the bookings
+of the entries up to version 7: all of these are seen by any later read, and what has been booked
+since is told by its version and left for the next audit. Entries of a version that a movie did not
+have when it was read are looked at again afterwards: by then the movie must have come so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from typing import Any, Final
+
+from worker.books.entries import faults_of, is_whole
+from worker.books.movies import MovieBooks, read_movie, whole_number
+from worker.books.violations import Report, Violation
+from worker.store.books import NAME, Books
+
+DOUBTS_AT_ONCE: Final = 500
+"""Movies that are read once more with one query."""
+
+Entry = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Doubt:
+    """A movie that must have reached a version by the time it is read again."""
+
+    version: int
+    request_id: str
+    people: int = 0
+    """Confirmed for a movie that was not there when the movies were read."""
+
+
+@dataclass(slots=True)
+class _Commit:
+    """The confirmations of one version of one movie."""
+
+    version: int
+    decided_at: datetime
+    request_id: str
+    seats: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    """By time slot: the seats that each confirmation left, and the people that it took in."""
+
+
+class Reconciler:
+    """Takes the movies of a shelf, then its entries in the order of their movies and versions."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._movies: dict[str, MovieBooks] = {}
+        self._ambiguous: set[str] = set()
+        self._doubts: dict[str, Doubt] = {}
+        self._commit: _Commit | None = None
+        self._movie_id: object = None
+        self.movie_count = 0
+        self.time_slot_count = 0
+        self.entry_count = 0
+
+    def open_shelf(self, movies: Sequence[Entry], balances: Sequence[Entry]) -> None:
+        """Begin with other movies, and with the opening balances of their time slots."""
+        self._movies, self._ambiguous = {}, set()
+        for document in movies:
+            name = document[NAME]
+            # Without a name of the wire it can be overbooked, but has no entries.
+            books = read_movie(document, str(name or document["_id"]), self._report)
+            self.movie_count += 1
+            self.time_slot_count += len(books.slots)
+            if name in self._movies:
+                self._ambiguous.add(name)
+            elif name is not None:
+                self._movies[name] = books
+        for balance in balances:
+            movie = self._movies.get(balance["movieId"])
+            slot = movie.slots.get(balance["timeSlotId"]) if movie else None
+            if slot is not None:
+                slot.opening = balance["bookedCount"]
+
+    def take(self, entry: Entry) -> None:
+        """The next entry of the shelf."""
+        self.entry_count += 1
+        movie_id, version = entry.get("movieId"), entry.get("movieVersion")
+        for fault in faults_of(entry):
+            self._report(Violation("I3", fault, request_id=entry.get("_id")))
+        if movie_id != self._movie_id or (self._commit and version != self._commit.version):
+            self._check_commit()
+            self._movie_id = movie_id
+        if (
+            not isinstance(movie_id, str)
+            or not isinstance(version, int)
+            or movie_id in self._ambiguous
+        ):
+            return
+        movie = self._movies.get(movie_id)
+        if movie is None or (movie.version is not None and version > movie.version):
+            self._doubt(movie_id, entry, is_there=movie is not None)
+        elif entry.get("outcome") == "confirmed":
+            self._confirm(movie, entry)
+
+    def close_shelf(self) -> Sequence[MovieBooks]:
+        """The movies with all their entries counted."""
+        assert not self._doubts, "doubts are settled while their shelf is open"  # noqa: S101
+        for name in sorted(self._ambiguous):
+            fault = "both a text and an ObjectId are movies of this name, which entries cannot tell"
+            self._movies[name].fault = fault
+            self._report(Violation("I2", fault, name))
+        return list(self._movies.values())
+
+    def end_entries(self) -> None:
+        """There are no more entries for this shelf."""
+        self._check_commit()
+        self._movie_id = None
+
+    def doubtful(self) -> Sequence[str]:
+        """The movies to be read again: those whose entries have all been taken."""
+        return [name for name in self._doubts if name != self._movie_id]
+
+    def settle_doubts(self, names: Sequence[str], versions: Mapping[str, object]) -> None:
+        """Hold the doubts about these movies against their versions as they are by now."""
+        for name in names:
+            doubt = self._doubts.pop(name)
+            if name not in versions:
+                if doubt.people:
+                    problem = f"the movie is gone, but {doubt.people} people are confirmed for it"
+                    self._report(Violation("I2", problem, name))
+                continue
+            version = whole_number(versions[name])
+            if version is not None and version < doubt.version:
+                problem = f"version is {version}, but request {doubt.request_id} was decided at"
+                self._report(Violation("I6", f"{problem} version {doubt.version}", name))
+
+    def _doubt(self, movie_id: str, entry: Entry, *, is_there: bool) -> None:
+        version = entry["movieVersion"]
+        doubt = self._doubts.setdefault(movie_id, Doubt(version, str(entry["_id"])))
+        if version > doubt.version:
+            doubt.version, doubt.request_id = version, str(entry["_id"])
+        people = entry.get("numberOfPeople")
+        if not is_there and entry.get("outcome") == "confirmed" and is_whole(people):
+            doubt.people += people or 0
+
+    def _confirm(self, movie: MovieBooks, entry: Entry) -> None:
+        time_slot_id, people = entry.get("timeSlotId"), entry.get("numberOfPeople")
+        seats, decided_at = entry.get("seatsAvailable"), entry.get("decidedAt")
+        if not (isinstance(time_slot_id, int) and isinstance(people, int)):
+            return  # It was told already that this is no good entry.
+        if slot := movie.slots.get(time_slot_id):
+            slot.confirmed += people
+        elif time_slot_id not in movie.left_out:
+            movie.gone[time_slot_id] = movie.gone.get(time_slot_id, 0) + people
+        if not (isinstance(seats, int) and isinstance(decided_at, datetime)):
+            return
+        if self._commit is None:
+            self._commit = _Commit(entry["movieVersion"], decided_at, str(entry["_id"]))
+        elif self._commit.decided_at != decided_at:
+            others = f"request {self._commit.request_id} was confirmed at the same version"
+            problem = f"{others}, {self._commit.version}, but at another time"
+            self._report(Violation("I6", problem, movie.name, request_id=entry["_id"]))
+        self._commit.seats.setdefault(time_slot_id, []).append((seats, people))
+
+    def _check_commit(self) -> None:
+        """Within one commit, each confirmation leaves what the one before it left, less its own."""
+        commit, self._commit = self._commit, None
+        for time_slot_id, taken in commit.seats.items() if commit else ():
+            taken.sort(reverse=True)
+            follows = all(left == after + people for (left, _), (after, people) in pairwise(taken))
+            if commit and not follows:
+                problem = f"the seats that the confirmations of version {commit.version} left"
+                movie_id = str(self._movie_id)
+                self._report(
+                    Violation("I3", f"{problem} do not follow one another", movie_id, time_slot_id)
+                )
+
+
+async def reconciled(
+    books: Books, reconciler: Reconciler, advance: Callable[[int], None]
+) -> AsyncGenerator[Sequence[MovieBooks]]:
+    """The movies, a shelf at a time, with their entries counted; raises StoreUnusable.
+
+    ``advance`` is told how many entries were taken.
+    """
+    async for shelf in books.shelves():
+        reconciler.open_shelf(shelf.movies, await books.opening_balances(shelf))
+        async for entries in books.entries(shelf):
+            for entry in entries:
+                reconciler.take(entry)
+            advance(len(entries))
+            if len(names := reconciler.doubtful()) >= DOUBTS_AT_ONCE:
+                reconciler.settle_doubts(names, await books.versions(names))
+        reconciler.end_entries()
+        if names := reconciler.doubtful():
+            reconciler.settle_doubts(names, await books.versions(names))
+        yield reconciler.close_shelf()

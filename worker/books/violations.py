@@ -1,0 +1,55 @@
+"""A promise that is not kept: which one, where, and what was found, in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from worker.printing import printable
+
+Promise = Literal["I1", "I2", "I3", "I6"]
+
+PROMISES: Final[dict[Promise, str]] = {
+    "I1": "0 <= bookedCount <= capacity in every time slot",
+    "I2": "bookedCount = opening balance + confirmed people",
+    "I3": "every ledger entry is whole, as it was written",
+    "I6": "versions only grow, by one for each commit",
+}
+"""The invariants of the design that a database shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What was found; ``movie_id`` and the rest say where, as far as there is a where."""
+
+    promise: Promise
+    problem: str
+    movie_id: str | None = None
+    time_slot_id: object = None
+    request_id: object = None
+
+    def __str__(self) -> str:
+        places = (
+            ("movie", self.movie_id),
+            ("time slot", self.time_slot_id),
+            ("request", self.request_id),
+        )
+        where = ", ".join(f"{kind} {value}" for kind, value in places if value is not None)
+        return printable(f"{self.promise} {where}: {self.problem}")
+
+    def to_json(self) -> str:
+        """The violation as one line of JSON, for programs."""
+        fields = {
+            "invariant": self.promise,
+            "movieId": self.movie_id,
+            "timeSlotId": self.time_slot_id,
+            "requestId": self.request_id,
+            "problem": self.problem,
+        }
+        return json.dumps({k: v for k, v in fields.items() if v is not None}, default=str)
+
+
+Report = Callable[[Violation], None]
+"""Who is told of a violation."""

@@ -1,0 +1,192 @@
+"""Movies, opening balances and ledger entries in the order of the movies' names, for an audit.
+
+Owns how much of them is in memory at once, which is a shelf: some movies, and after them the
+entries of just these, a batch at a time. Knows nothing of what must be true of any of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from motor.motor_asyncio import AsyncIOMotorCommandCursor, AsyncIOMotorCursor
+from pymongo.errors import BulkWriteError
+
+from worker.store.documents import MOVIE_FIELDS, Document, movie_keys
+from worker.store.examining import Examined, examined
+from worker.store.failures import DUPLICATE_KEY, translated_failures
+from worker.store.store import LEDGER, MOVIES
+
+OPENING_BALANCES: Final = "openingBalances"
+
+SHELF_TIME_SLOTS: Final = 50_000
+"""About 30 MB as they are held here. The ledger is read once for each shelf, a part each time."""
+MOVIES_AT_ONCE: Final = 200
+ENTRIES_AT_ONCE: Final = 5000
+"""About 5 MB; the driver would take 16 MB of documents at once, which are 100 MB in memory."""
+
+NAME: Final = "name"
+"""What a movie is called on the wire; None for an ``_id`` that no request can name."""
+
+_NAME_OF_MOVIE: Final = {
+    "$cond": [{"$in": [{"$type": "$_id"}, ["string", "objectId"]]}, {"$toString": "$_id"}, None]
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Movies whose names are neighbours: above ``after``, and up to ``up_to``; None is no bound."""
+
+    movies: Sequence[Document]
+    after: str | None
+    up_to: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningBalance:
+    """The seats of a time slot that were booked before the worker came."""
+
+    movie_id: str
+    time_slot_id: int
+    booked_count: int
+    movie_version: int
+    recorded_at: datetime
+
+
+class Books:
+    """All that is stored about seats, and what was booked before there was a ledger."""
+
+    def __init__(self, opened: Examined) -> None:
+        self._session = opened.session
+        self._database = opened.database
+        self._movies = opened.database[MOVIES]
+        self._ledger = opened.database[LEDGER]
+        self._balances = opened.database[OPENING_BALANCES]
+
+    async def are_there(self) -> bool:
+        """Whether the database holds movies or a ledger at all."""
+        with translated_failures():
+            names = await self._database.list_collection_names(session=self._session)
+        return not {MOVIES, LEDGER}.isdisjoint(names)
+
+    async def entry_count(self) -> int:
+        """About how many entries the ledger has, from its metadata."""
+        with translated_failures():
+            return await self._ledger.estimated_document_count()
+
+    async def shelves(self) -> AsyncGenerator[Shelf]:
+        """All movies, each as it was at one moment; the last shelf has no upper bound."""
+        pipeline: list[Document] = [
+            {"$project": {**MOVIE_FIELDS, NAME: _NAME_OF_MOVIE}},
+            {"$sort": {NAME: 1, "_id": 1}},
+        ]
+        cursor = self._movies.aggregate(
+            pipeline, allowDiskUse=True, batchSize=MOVIES_AT_ONCE, session=self._session
+        )
+        held: list[Document] = []
+        after: str | None = None
+        async for movies in _batches(cursor, MOVIES_AT_ONCE):
+            held += movies
+            # Two movies of one name must meet on one shelf, so it ends where a name does.
+            if _time_slot_count(held) >= SHELF_TIME_SLOTS and held[-1][NAME] is not None:
+                last = held[-1][NAME]
+                full = [movie for movie in held if movie[NAME] != last]
+                if full and full[-1][NAME] is not None:
+                    held = held[len(full) :]
+                    yield Shelf(full, after, full[-1][NAME])
+                    after = full[-1][NAME]
+        yield Shelf(held, after, None)
+
+    async def entries(self, shelf: Shelf) -> AsyncGenerator[list[Document]]:
+        """The ledger entries of a shelf's names, by movie and version; first those of no movie."""
+        cursor = self._ledger.find(_of(shelf), session=self._session, batch_size=ENTRIES_AT_ONCE)
+        ordered = cursor.sort([("movieId", 1), ("movieVersion", 1)]).allow_disk_use(True)
+        async for entries in _batches(ordered, ENTRIES_AT_ONCE):
+            yield entries
+
+    async def opening_balances(self, shelf: Shelf) -> list[Document]:
+        """What is recorded about the time slots of a shelf."""
+        with translated_failures():
+            return await self._balances.find(_of(shelf), session=self._session).to_list(None)
+
+    async def versions(self, names: Collection[str]) -> dict[str, object]:
+        """The versions that these movies have by now; the missing ones do not exist."""
+        keys = [key for name in names for key in movie_keys(name)]
+        with translated_failures():
+            cursor = self._movies.find(
+                {"_id": {"$in": keys}}, {"version": 1}, session=self._session
+            )
+            return {str(m["_id"]): m.get("version", 0) for m in await cursor.to_list(None)}
+
+    async def record(self, balances: Sequence[OpeningBalance]) -> int:
+        """Record those that are not recorded yet; how many these were."""
+        if not balances:
+            return 0
+        with translated_failures():
+            try:
+                await self._balances.insert_many(
+                    [_balance_document(balance) for balance in balances],
+                    ordered=False,
+                    session=self._session,
+                )
+            except BulkWriteError as failure:
+                errors = failure.details["writeErrors"]
+                if not errors or any(error["code"] != DUPLICATE_KEY for error in errors):
+                    raise
+                # Somebody else adopts at the same time, and what is recorded stays as it is.
+                return len(balances) - len(errors)
+        return len(balances)
+
+
+@asynccontextmanager
+async def open_books(uri: str, database: str) -> AsyncGenerator[Books]:
+    """The books of a database; raises StoreUnusable."""
+    async with examined(uri, database) as opened:
+        yield Books(opened)
+
+
+def _of(shelf: Shelf) -> Document:
+    """The filter for what belongs to the movies of a shelf, and to movies that there never were."""
+    bounds: Document = {}
+    if shelf.after is not None:
+        bounds["$gt"] = shelf.after
+    if shelf.up_to is not None:
+        bounds["$lte"] = shelf.up_to
+    if shelf.after is not None:
+        return {"movieId": bounds}
+    # A comparison with a string finds only strings; the first shelf has all the rest as well.
+    no_name = {"movieId": {"$not": {"$type": "string"}}}
+    return {"$or": [{"movieId": bounds}, no_name]} if bounds else {}
+
+
+def _time_slot_count(movies: Sequence[Document]) -> int:
+    return sum(len(m["timeSlots"]) for m in movies if isinstance(m.get("timeSlots"), list))
+
+
+def _balance_document(balance: OpeningBalance) -> Document:
+    return {
+        # The number stands behind the last stroke, so this names one time slot, once.
+        "_id": f"{balance.movie_id}/{balance.time_slot_id}",
+        "movieId": balance.movie_id,
+        "timeSlotId": balance.time_slot_id,
+        "bookedCount": balance.booked_count,
+        "movieVersion": balance.movie_version,
+        "recordedAt": balance.recorded_at,
+    }
+
+
+async def _batches(
+    cursor: AsyncIOMotorCursor[Document] | AsyncIOMotorCommandCursor[Document], most: int
+) -> AsyncGenerator[list[Document]]:
+    try:
+        while True:
+            with translated_failures():
+                batch = await cursor.to_list(most)
+            if not batch:
+                return
+            yield batch
+    finally:
+        await cursor.close()

@@ -1,0 +1,81 @@
+"""The database open for a command that looks at all of it: no preparation, no hurry, one session.
+
+Scans take as long as they take, so there is no deadline for an operation here, other than in the
+worker's own store. All reads of a command share one causally consistent session with read concern
+``majority``: what was committed when one of them was answered is seen by every later one, also on
+another member (a ``readPreference`` in the URI is honoured) and across an election. A snapshot
+would say the same more simply, but MongoDB keeps snapshots for five minutes only, and pays for
+them with its cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bson.codec_options import CodecOptions, DatetimeConversion
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession, AsyncIOMotorDatabase
+from pymongo import WriteConcern
+from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from worker.errors import StoreUnusable
+from worker.store.abandoned import APP_NAME
+from worker.store.documents import Document
+from worker.store.failures import translated_failures
+
+SERVER_SELECTION_TIMEOUT_SECONDS: Final = 5
+"""How long a command waits for a member to read from, unless the URI says otherwise."""
+
+_CODEC: Final = CodecOptions[Document](
+    tz_aware=True,
+    # What is stored may be anything; an audit has to be able to read it before it can complain.
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+    unicode_decode_error_handler="replace",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A database, and the session that every read of it belongs to."""
+
+    database: AsyncIOMotorDatabase[Document]
+    session: AsyncIOMotorClientSession
+
+
+@asynccontextmanager
+async def examined(uri: str, database: str) -> AsyncIterator[Examined]:
+    """Open a database for reading; raises StoreUnusable, here and for whatever fails inside."""
+    try:
+        client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
+            uri, **_defaults_for(uri), appname=APP_NAME
+        )
+    except (PyMongoError, ValueError, TypeError) as failure:
+        raise StoreUnusable(f"RESERVATION_MONGODB_URI cannot be used: {failure}") from failure
+    try:
+        with translated_failures():
+            async with await client.start_session(causal_consistency=True) as session:
+                found = client.get_database(
+                    database,
+                    codec_options=_CODEC,
+                    read_concern=ReadConcern("majority"),
+                    write_concern=WriteConcern("majority"),
+                )
+                try:
+                    yield Examined(found, session)
+                except asyncio.CancelledError:
+                    # The thread of a scan under way would keep the process from ending.
+                    with suppress(PyMongoError):
+                        await client.admin.command("killSessions", [session.session_id])
+                    raise
+    finally:
+        client.close()
+
+
+def _defaults_for(uri: str) -> dict[str, Any]:
+    name = "serverSelectionTimeoutMS"
+    given = f"{name}=".lower() in uri.lower()
+    return {} if given else {name: SERVER_SELECTION_TIMEOUT_SECONDS * 1000}
