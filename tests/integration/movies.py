@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from pymongo.asynchronous.database import AsyncDatabase
 
+from tests.acceptance.cinema import Cinema
 from tests.unit.values import NOW
 from worker.decision import Decided, Movie, Request, decide
 from worker.store import Store
+from worker.store.books import Books, Shelf
 
 Document = dict[str, Any]
 Database = AsyncDatabase[Document]
@@ -22,6 +25,17 @@ async def insert(database: Database, *time_slots: object, **fields: object) -> N
     """A movie, past every rule for what may be stored."""
     document = {"_id": "heat", "version": 7, "timeSlots": list(time_slots), **fields}
     await database.movies.insert_one(document, bypass_document_validation=True)
+
+
+def book_meanwhile(cinema: Cinema, monkeypatch: pytest.MonkeyPatch, number: int = 100) -> None:
+    """Whoever reads the books waits for so many events between the movies and the ledger."""
+    real = Books.opening_balances
+
+    async def after_more_bookings(self: Books, shelf: Shelf) -> list[Document]:
+        await cinema.client.events_of(len(cinema.client.events) + number)
+        return await real(self, shelf)
+
+    monkeypatch.setattr(Books, "opening_balances", after_more_bookings)
 
 
 async def decided(store: Store, *requests: Request) -> Decided:

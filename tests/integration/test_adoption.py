@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.cinema import Cinema, request_for, slots
 from tests.conftest import Servers
-from tests.integration.movies import Database, book, insert, slot
+from tests.integration.movies import Database, book, book_meanwhile, insert, slot
 from tests.unit.values import ask
 from worker.books.adoption import NotAdopted, adopt_movies
 from worker.books.audit import PromisesBroken, audit_database
@@ -115,8 +115,9 @@ async def test_two_who_adopt_at_once_record_each_balance_once(
 
 
 async def test_a_running_worker_changes_nothing_about_what_was_booked_before(
-    cinema: Cinema,
+    cinema: Cinema, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    book_meanwhile(cinema, monkeypatch)
     settings = Settings(mongodb_uri=cinema.mongodb_uri, mongodb_database=cinema.database.name)
     hot = await cinema.show(*slots(10_000, 10_000, booked=7))
     await cinema.start_workers(2, BATCH_SIZE="20")
@@ -128,4 +129,5 @@ async def test_a_running_worker_changes_nothing_about_what_was_booked_before(
     await publishing
     await cinema.client.outcomes([request["requestId"] for request in requests])
     assert await balances(cinema.database) == {f"{hot}/1": 7, f"{hot}/2": 7}
+    monkeypatch.undo()
     await audit_database(settings)

@@ -13,7 +13,7 @@ from bson import ObjectId
 
 from tests.acceptance.cinema import Cinema, request_for, slots
 from tests.conftest import Servers
-from tests.integration.movies import Database, book, insert, slot
+from tests.integration.movies import Database, book, book_meanwhile, insert, slot
 from tests.unit.values import NOW, SECOND, ask, faulty
 from worker.books.audit import PromisesBroken, audit_database
 from worker.errors import BadInput, StoreUnusable
@@ -221,6 +221,7 @@ async def test_a_running_worker_never_makes_an_audit_cry_and_damage_is_found_all
 ) -> None:
     settings = Settings(mongodb_uri=cinema.mongodb_uri, mongodb_database=cinema.database.name)
     monkeypatch.setattr(stored_books, "ENTRIES_AT_ONCE", 100)
+    book_meanwhile(cinema, monkeypatch)
     hot = await cinema.show(*slots(100_000, 100_000))
     await cinema.start_workers(2, BATCH_SIZE="20")
     stop = asyncio.Event()
@@ -236,7 +237,7 @@ async def test_a_running_worker_never_makes_an_audit_cry_and_damage_is_found_all
 
     sending = asyncio.create_task(keep_sending())
     try:
-        for _ in range(10):
+        for _ in range(5):
             assert await violations(settings, capsys) == []
         await cinema.database.movies.update_one(
             {"_id": hot}, {"$inc": {"timeSlots.0.bookedCount": 1, "version": 1}}
