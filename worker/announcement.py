@@ -40,7 +40,7 @@ def announcement(delivery: Delivery, answer: Answer) -> list[Message]:
     """Everything to publish; what is mandatory, before the delivery may be acknowledged."""
     match answer:
         case OutcomeEvent():
-            messages = _events(delivery, answer)
+            messages = outcome_events(delivery, answer)
             if answer.reason == "invalid_request":
                 detail = "; ".join(f"{e.field} {e.problem}" for e in answer.errors or ())
                 messages.append(dead_letter(delivery, "invalid_request", detail))
@@ -53,7 +53,7 @@ def announcement(delivery: Delivery, answer: Answer) -> list[Message]:
             return [dead_letter(delivery, "unreadable_request", detail)]
         case GivenUp(detail, outcome):
             letter = dead_letter(delivery, "undeliverable", detail)
-            return [letter] if outcome is None else [*_events(delivery, outcome), letter]
+            return [letter] if outcome is None else [*outcome_events(delivery, outcome), letter]
 
 
 def dead_letter(delivery: Delivery, error: DeadLetterError, detail: str) -> Message:
@@ -80,7 +80,7 @@ def dead_letter(delivery: Delivery, error: DeadLetterError, detail: str) -> Mess
     )
 
 
-def _events(delivery: Delivery, outcome: OutcomeEvent) -> list[Message]:
+def outcome_events(delivery: Delivery, outcome: OutcomeEvent) -> list[Message]:
     """The event for every subscriber, and a copy for the one who asked for a reply."""
     event_id = f"{outcome.request_id}:{outcome.outcome}"
     event_type = f"reservation.{outcome.outcome}.v1"

@@ -17,7 +17,7 @@ from typing import Final
 
 from worker.errors import BrokerUnusable, DrainTimedOut, StoreUnusable, WorkerError, causes
 from worker.logs import configure_logging
-from worker.operators import add_adopt, add_audit
+from worker.operators import add_adopt, add_audit, add_dead_letters, add_replay
 from worker.settings import PREFIX, Settings, load_settings
 
 Command = Coroutine[object, object, None]
@@ -145,6 +145,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_serving(commands)
     _add_feeding(commands)
     _add_settings(add_audit(commands), "mongodb_uri", "mongodb_database")
+    *looking, redriving = add_dead_letters(commands)
+    for command in looking:
+        _add_settings(command, "amqp_url")
+    for command in (redriving, add_replay(commands)):
+        _add_settings(command, "amqp_url", "mongodb_uri", "mongodb_database")
     return parser
 
 

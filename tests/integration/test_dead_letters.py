@@ -1,0 +1,239 @@
+"""Looking at dead letters in a real RabbitMQ, and taking away only what was meant."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import aio_pika
+import pytest
+from aiormq.abc import DeliveredMessage
+
+from tests.acceptance.client import DEAD_LETTERS, Client, Received
+from tests.conftest import Servers
+from worker.broker import letters as broker_letters
+from worker.errors import BadInput, BrokerUnusable
+from worker.letters.dropping import drop_letters
+from worker.letters.reading import Choice
+from worker.letters.showing import NoSuchLetter, list_letters, show_letter
+from worker.settings import Settings
+
+Shown = pytest.CaptureFixture[str]
+
+REUSED: Final = {"requestId": "r-1", "movieId": "heat", "timeSlotId": 1, "numberOfPeople": 2}
+
+
+@pytest.fixture
+def settings(servers: Servers) -> Settings:
+    return Settings(amqp_url=servers.amqp_url)
+
+
+@pytest.fixture
+async def letters(client: Client) -> Client:
+    """A client that leaves letters where they are."""
+    await client.leave_letters()
+    return client
+
+
+async def post(
+    client: Client,
+    body: bytes | dict[str, Any],
+    error: str = "undeliverable",
+    detail: str = "why",
+    *,
+    key: str = "heat",
+    **properties: Any,  # noqa: ANN401  # Whatever aio-pika's Message takes.
+) -> None:
+    exchange = await client.channel.get_exchange(DEAD_LETTERS)
+    given = properties.pop("headers", {})
+    headers = {"x-reservation-error": error, "x-reservation-error-detail": detail, **given}
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    message = aio_pika.Message(content, headers=headers, delivery_mode=2, **properties)
+    await exchange.publish(message, key)
+
+
+async def all_of(client: Client, number: int) -> list[Received]:
+    """All letters, taken out of the queue, of which there are so many."""
+    queue = await client.channel.get_queue(DEAD_LETTERS)
+    found = [Received.of(await queue.get(timeout=10)) for _ in range(number)]
+    assert await client.depth(DEAD_LETTERS) == 0
+    return found
+
+
+def bodies(received: list[Received]) -> list[bytes]:
+    return [letter.body for letter in received]
+
+
+async def test_a_list_counts_by_error_shows_the_oldest_and_leaves_all_as_they_were(
+    letters: Client, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 3)
+    for number in range(7):
+        await post(letters, {**REUSED, "requestId": f"r-{number}"}, "request_id_reused")
+    await post(letters, b"\x1b[31mno JSON", "unreadable_request", "\x1b]0;owned\x07", key="x\x1by")
+    await list_letters(settings, Choice(), limit=100)
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "\\x1b]0;owned" in shown
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines()]
+    assert ["request_id_reused", "7", "7"] in rows
+    assert ["all", "8", "8"] in rows
+    names = [row[0] for row in rows if len(row) == 5 and row[1] == "request_id_reused"]
+    assert len(set(names)) == 7
+    found = await all_of(letters, 8)
+    assert [json.loads(body)["requestId"] for body in bodies(found)[:7]] == [
+        f"r-{number}" for number in range(7)
+    ]
+    assert found[7].body == b"\x1b[31mno JSON"
+
+
+async def test_only_the_chosen_are_listed_up_to_the_limit(
+    letters: Client, settings: Settings, capsys: Shown
+) -> None:
+    for number in range(3):
+        await post(letters, {**REUSED, "requestId": f"r-{number}"})
+    await post(letters, {**REUSED, "movieId": "alien"}, key="alien")
+    await post(letters, b"no JSON", "unreadable_request", key="alien")
+    await list_letters(settings, Choice(errors=["undeliverable"], movie_ids=["heat"]), limit=2)
+    shown = capsys.readouterr().out
+    assert ("r-0" in shown, "r-2" in shown, "alien" in shown) == (True, False, False)
+    assert shown.endswith("and 1 more (see --limit)\n")
+    await list_letters(settings, Choice(movie_ids=["alien"]), limit=9)
+    shown = capsys.readouterr().out
+    assert (shown.count("alien"), "r-0" in shown) == (2, False)
+
+
+async def test_looking_again_and_again_changes_nothing_and_no_letter_is_worn_out(
+    letters: Client, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_letters, "RENEWED_AFTER_RETURNS", 3)
+    monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 2)
+    returns: list[int] = []
+    real = broker_letters._letter
+
+    def counted(message: DeliveredMessage) -> broker_letters.Letter:
+        letter = real(message)
+        returns.append(letter.delivery.failures)
+        return letter
+
+    monkeypatch.setattr(broker_letters, "_letter", counted)
+    rich = {"traceparent": "00-1", "tracestate": "a=b"}
+    plain = {"content_type": "application/json", "correlation_id": "c", "type": "t"}
+    plain |= {"content_encoding": "identity", "reply_to": "answers", "message_id": "m"}
+    ids = [f"r-{number}" for number in range(5)]
+    for request_id in ids:
+        await post(letters, {**REUSED, "requestId": request_id}, headers=rich, **plain)
+    for _ in range(10):
+        await list_letters(settings, Choice(), limit=0)
+    assert capsys.readouterr().out
+    assert (max(returns), len(returns)) == (3, 50)
+    found = await all_of(letters, 5)
+    assert sorted(letter.content["requestId"] for letter in found) == ids
+    for letter in found:
+        assert letter.headers.items() >= {**rich, "x-reservation-error": "undeliverable"}.items()
+        assert letter.routing_key == "heat"
+        assert letter.properties.items() >= plain.items()
+
+
+async def test_one_letter_is_shown_whole_by_its_own_name_or_by_its_request(
+    letters: Client, settings: Settings, capsys: Shown
+) -> None:
+    await post(letters, b"\x07\xff no JSON", "unreadable_request")
+    await post(
+        letters, {**REUSED, "title": "Caf\u00e9 \u202e"}, correlation_id="c-1", headers={"n": [1]}
+    )
+    await show_letter(settings, "r-1")
+    shown = capsys.readouterr().out
+    name = shown.split()[1].rstrip(":")
+    assert shown.startswith(f"letter {name}: undeliverable\nwhy\n")
+    assert '  "numberOfPeople": 2,\n' in shown
+    assert '"title": "Caf\u00e9 \\u202e"' in shown
+    assert "  correlation_id               c-1\n" in shown
+    assert "  n                            [1]\n" in shown
+    await show_letter(settings, name)
+    again = capsys.readouterr().out.splitlines()
+    assert [line for line in again if "x-delivery-count" not in line] == shown.splitlines()
+    await list_letters(settings, Choice(errors=["unreadable_request"]), limit=1)
+    other = next(
+        line.split("│")[1].strip() for line in capsys.readouterr().out.splitlines() if "why" in line
+    )
+    await show_letter(settings, other)
+    assert capsys.readouterr().out.splitlines()[-1] == "\\x07\\xff no JSON"
+    with pytest.raises(NoSuchLetter, match="none of the 2 dead letters has the id r-9"):
+        await show_letter(settings, "r-9")
+
+
+async def test_only_the_chosen_are_dropped_and_the_others_keep_their_order(
+    letters: Client, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 2)
+    for number in range(8):
+        error = "undeliverable" if number % 2 else "request_id_reused"
+        await post(letters, str(number).encode(), error)
+    choice = Choice(errors=["undeliverable"])
+    await drop_letters(settings, choice, dry_run=True)
+    assert "nothing was dropped of 4 letters" in capsys.readouterr().out
+    await drop_letters(settings, choice, yes=True)
+    assert capsys.readouterr().out.endswith("dropped 4 dead letters\n")
+    assert bodies(await all_of(letters, 4)) == [b"0", b"2", b"4", b"6"]
+
+
+async def test_without_a_terminal_a_drop_has_to_be_told_yes(
+    letters: Client, settings: Settings
+) -> None:
+    await post(letters, b"1")
+    with pytest.raises(BadInput, match="no terminal to ask at: say --yes") as refusal:
+        await drop_letters(settings, Choice(), everything=True)
+    assert refusal.value.exit_code == 2
+    with pytest.raises(BadInput, match="say which letters"):
+        await drop_letters(settings, Choice(), yes=True)
+    assert bodies(await all_of(letters, 1)) == [b"1"]
+
+
+async def test_what_comes_while_letters_are_dropped_is_not_dropped(
+    letters: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await post(letters, b"1")
+
+    async def consent_late(_question: str, *, given: bool) -> bool:
+        assert given
+        await post(letters, b"2")
+        return True
+
+    monkeypatch.setattr("worker.letters.dropping.require_consent", consent_late)
+    await drop_letters(settings, Choice(), everything=True, yes=True)
+    assert len(await all_of(letters, 1)) == 1
+
+
+async def test_letters_that_somebody_else_takes_away_are_not_looked_at(
+    client: Client, settings: Settings
+) -> None:
+    assert client
+    with pytest.raises(BrokerUnusable, match="has 1 consumers, who take the letters away"):
+        await list_letters(settings, Choice(), limit=1)
+
+
+async def test_letters_that_go_away_meanwhile_end_the_look_and_the_rest_returns(
+    letters: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 2)
+    for number in range(5):
+        await post(letters, str(number).encode())
+    async with broker_letters.dead_letters(settings.amqp_url) as queue:
+        portions = queue.portions()
+        assert len(await anext(portions)) == 2
+        await letters.take_letters()
+        await letters.dead_letters(3)
+        assert [portion async for portion in portions] == []
+    await letters.dead_letters(5)
+    assert bodies(letters.letters) == [b"2", b"3", b"4", b"0", b"1"]
+
+
+async def test_an_empty_queue_and_a_missing_one_are_told_apart(
+    letters: Client, settings: Settings, capsys: Shown
+) -> None:
+    await list_letters(settings, Choice(), limit=1)
+    assert "all" in capsys.readouterr().out
+    await letters.channel.queue_delete(DEAD_LETTERS)
+    with pytest.raises(BrokerUnusable, match="is not ready, start a worker once"):
+        await list_letters(settings, Choice(), limit=1)

@@ -1,0 +1,209 @@
+"""Redriving dead letters: back to the queue or straight to their outcome, and never lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from tests.acceptance.cinema import Cinema, request_for, slots
+from tests.acceptance.client import DEAD_LETTERS, DEADLINE_SECONDS, EVENTS, REQUESTS, Received
+from tests.integration.test_dead_letters import all_of, bodies, post
+from worker.broker import letters as broker_letters
+from worker.errors import BadInput, BrokerUnusable
+from worker.letters.reading import Choice
+from worker.letters.redriving import redrive_letters
+from worker.settings import Settings
+
+Shown = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+async def settings(cinema: Cinema) -> Settings:
+    """For this broker and this database; letters stay where they are."""
+    await cinema.client.leave_letters()
+    return Settings(
+        amqp_url=cinema.amqp_url,
+        mongodb_uri=cinema.mongodb_uri,
+        mongodb_database=cinema.database.name,
+    )
+
+
+async def all_requests(cinema: Cinema, number: int) -> list[Received]:
+    """All requests that wait in the queue, of which there are so many."""
+    queue = await cinema.client.channel.get_queue(REQUESTS)
+    found = [await queue.get(no_ack=True, timeout=10) for _ in range(number)]
+    for message in found:
+        message.headers.pop("x-delivery-count", None)  # The broker's own.
+    return [Received.of(message) for message in found]
+
+
+async def test_a_letter_goes_back_as_it_was_without_what_was_written_on_it(
+    cinema: Cinema, settings: Settings, capsys: Shown
+) -> None:
+    trace = {"traceparent": "00-abc", "tracestate": "x=y"}
+    body = b' {"requestId": "r-1", "any": "thing"} '
+    await post(
+        cinema.client,
+        body,
+        headers=trace,
+        content_type="application/json",
+        content_encoding="identity",
+        correlation_id="c-1",
+        reply_to="answers",
+    )
+    await post(cinema.client, b"no JSON", "unreadable_request", key="invalid")
+    await redrive_letters(settings, Choice(), yes=True)
+    assert capsys.readouterr().out == (
+        "sent 2 back to reservations.requests, and published the recorded outcomes of 0\n"
+    )
+    first, second = await all_requests(cinema, 2)
+    assert (first.body, first.routing_key, dict(first.headers)) == (body, "heat", trace)
+    assert (
+        first.properties.items()
+        >= {
+            "content_type": "application/json",
+            "content_encoding": "identity",
+            "correlation_id": "c-1",
+            "reply_to": "answers",
+            "delivery_mode": 2,
+        }.items()
+    )
+    assert (second.body, second.routing_key, dict(second.headers)) == (b"no JSON", "invalid", {})
+    assert await cinema.client.depth(DEAD_LETTERS) == 0
+
+
+async def test_a_request_that_could_not_be_decided_gets_its_outcome_once_it_can(
+    cinema: Cinema, settings: Settings, capsys: Shown
+) -> None:
+    movie = await cinema.show({"id": 1, "capacity": "many"})
+    await cinema.start_worker()
+    request = request_for(movie)
+    await cinema.client.take_letters()
+    await cinema.client.publish(request)
+    await cinema.client.dead_letters(1)
+    await cinema.client.leave_letters()
+    (letter,) = cinema.client.letters
+    error = str(letter.headers["x-reservation-error"])
+    await post(cinema.client, letter.body, error, key=letter.routing_key)
+    await cinema.database.movies.update_one({}, {"$set": {"timeSlots.0.capacity": 5}})
+    await redrive_letters(settings, Choice(errors=["undeliverable"], movie_ids=[movie]), yes=True)
+    assert capsys.readouterr().out.startswith("sent 1 back")
+    assert (await cinema.client.outcome(request["requestId"]))["outcome"] == "confirmed"
+
+
+async def test_an_outcome_that_is_recorded_is_published_instead_with_a_reply(
+    cinema: Cinema, settings: Settings, capsys: Shown
+) -> None:
+    movie = await cinema.show(*slots(5))
+    worker = await cinema.start_worker()
+    good, faulty = request_for(movie), request_for(movie, people=0)
+    ids = [request["requestId"] for request in (good, faulty)]
+    await cinema.client.publish_all([good, faulty])
+    first = await cinema.client.outcomes(ids)
+    await worker.stop()
+    await post(cinema.client, good, correlation_id="c", reply_to=await cinema.client.reply_queue())
+    await post(cinema.client, {**good, "numberOfPeople": 3})
+    await redrive_letters(settings, Choice(), yes=True)
+    assert capsys.readouterr().out == (
+        "sent 0 back to reservations.requests, and published the recorded outcomes of 2; left 1 "
+        "whose request id is taken by another request, so that they would only come back\n"
+    )
+    for request_id in ids:
+        (_, again) = await cinema.client.all_events(request_id, 2)
+        assert again.body == first[request_id].body
+        assert again.properties["message_id"] == first[request_id].properties["message_id"]
+    assert cinema.client.events[ids[0]][1].properties["correlation_id"] == "c"
+    await cinema.client.until(lambda: len(cinema.client.replies) == 1)
+    assert cinema.client.replies[0].body == first[ids[0]].body
+    assert await cinema.client.depth(REQUESTS) == 0
+    (left,) = await all_of(cinema.client, 1)
+    assert left.content["numberOfPeople"] == 3
+
+
+async def test_a_dry_run_says_what_would_be_done_and_does_nothing(
+    cinema: Cinema, settings: Settings, capsys: Shown
+) -> None:
+    await post(cinema.client, b"1")
+    await redrive_letters(settings, Choice(), dry_run=True)
+    assert capsys.readouterr().out.startswith("would have sent 1 back to reservations.requests")
+    assert await cinema.client.depth(REQUESTS) == 0
+    with pytest.raises(BadInput, match=r"Redrive 1 of 1 dead letters\? There is no terminal"):
+        await redrive_letters(settings, Choice())
+    assert len(await all_of(cinema.client, 1)) == 1
+
+
+async def test_what_the_request_queue_refuses_stays_a_letter(
+    cinema: Cinema, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 3)
+    channel = cinema.client.channel
+    await channel.queue_delete(REQUESTS)
+    # A classic queue refuses exactly what is too much; a quorum queue lets a few more in.
+    small = await channel.declare_queue(
+        REQUESTS, durable=True, arguments={"x-max-length": 2, "x-overflow": "reject-publish"}
+    )
+    await small.bind(REQUESTS, "#")
+    for number in range(7):
+        await post(cinema.client, str(number).encode())
+    with pytest.raises(BrokerUnusable, match="takes no message for 5 letters, which are still"):
+        await redrive_letters(settings, Choice(), yes=True)
+    assert capsys.readouterr().out.startswith("sent 2 back")
+    assert bodies(await all_requests(cinema, 2)) == [b"0", b"1"]
+    assert bodies(await all_of(cinema.client, 5)) == [b"2", b"3", b"4", b"5", b"6"]
+
+
+@pytest.mark.parametrize("missing", ["queue", "exchange"])
+async def test_without_a_place_to_send_them_to_all_letters_stay(
+    cinema: Cinema, settings: Settings, missing: str
+) -> None:
+    for number in range(3):
+        await post(cinema.client, str(number).encode())
+    if missing == "queue":
+        await cinema.client.channel.queue_delete(REQUESTS)
+    else:
+        await cinema.client.channel.exchange_delete(REQUESTS)
+    with pytest.raises(BrokerUnusable, match="publishing: "):
+        await redrive_letters(settings, Choice(), yes=True)
+    assert bodies(await all_of(cinema.client, 3)) == [b"0", b"1", b"2"]
+
+
+async def test_events_that_a_full_queue_refuses_keep_their_letters(
+    cinema: Cinema, settings: Settings
+) -> None:
+    movie = await cinema.show(*slots(5))
+    worker = await cinema.start_worker()
+    requests = [request_for(movie) for _ in range(3)]
+    await cinema.client.publish_all(requests)
+    await cinema.client.outcomes([request["requestId"] for request in requests])
+    await worker.stop()
+    full = await cinema.client.channel.declare_queue(
+        "test.full",
+        exclusive=True,
+        arguments={"x-max-length": 1, "x-overflow": "reject-publish"},
+    )
+    await full.bind(EVENTS, "reservation.#")
+    for request in requests:
+        await post(cinema.client, request)
+    with pytest.raises(BrokerUnusable, match="for 2 letters"):
+        await redrive_letters(settings, Choice(), yes=True)
+    left = await all_of(cinema.client, 2)
+    assert [json.loads(letter.body) for letter in left] == requests[1:]
+
+
+async def test_letters_that_come_back_at_once_are_not_sent_round_and_round(
+    cinema: Cinema, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 1)
+    await cinema.start_worker()
+    unreadable: list[dict[str, Any]] = [{"number": number} for number in range(10)]
+    for body in unreadable:
+        await post(cinema.client, body, "unreadable_request")
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await redrive_letters(settings, Choice(), yes=True)
+    assert capsys.readouterr().out.startswith("sent 10 back")
+    await cinema.client.take_letters()
+    found = await cinema.client.dead_letters(10)
+    assert sorted(letter.content["number"] for letter in found) == list(range(10))

@@ -1,0 +1,248 @@
+"""Going through the dead letters that were there at the start, and leaving there what is not taken.
+
+A quorum queue has no way to look at a message without taking it out and returning it. What that
+costs differs: until RabbitMQ 3.13 nothing, as the queue has no delivery limit; from 4.0 to 4.2
+each return counts towards the limit of 20 that such a queue has there, and beyond it the letter
+would be dropped; from 4.3 on a nack does not count. So a letter that has been returned
+RENEWED_AFTER_RETURNS times is put back as a new copy, and its old one removed when the broker has
+confirmed the copy. However often one looks, nothing is lost.
+
+Letters come in portions, each from a consumer of its own that ends before the portion is handed
+on: so no more than a portion is in memory, while those that were seen already stay with the
+channel, out of the way, until the end. They are returned one by one in the order in which they
+came: before RabbitMQ 4.0 to the end of the queue, from then on to where they were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from typing import Final, Self
+
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import DeliveredMessage
+from pamqp.commands import Queue
+
+from contracts import topology
+from worker.broker.channels import RPC_TIMEOUT_SECONDS, DirectChannel, open_channel
+from worker.broker.connecting import close_connection, connect
+from worker.broker.failures import translated_failures
+from worker.broker.publishing import Publisher
+from worker.broker.taking import DELIVERY_COUNT, TRACE_HEADERS
+from worker.errors import BrokerUnusable, SessionLost
+from worker.messages import Delivery, Message
+from worker.reply import reply_address
+
+QUEUE: Final = topology.DEAD_LETTERS
+
+PORTION_LETTERS: Final = 500
+"""At most 32 MB of bodies where each is as long as a request may be."""
+RENEWED_AFTER_RETURNS: Final = 10
+"""Half of the delivery limit that RabbitMQ 4 gives to a queue without one."""
+PATIENCE_SECONDS: Final = 1
+"""After so long without a letter one asks the broker whether there are any left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter: what is in it as a delivery, and what is written on it."""
+
+    delivery: Delivery
+    headers: Mapping[str, object]
+    properties: Mapping[str, object]
+    """All others that it has, by their names in the protocol."""
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The headers that are texts, which all of a worker's are."""
+        return {name: value for name, value in self.headers.items() if isinstance(value, str)}
+
+
+class LetterQueue:
+    """The dead letters, each of which is handed out once."""
+
+    def __init__(
+        self,
+        connections: tuple[AbstractConnection, ...],
+        channel: DirectChannel,
+        outlet: Publisher,
+        count: int,
+    ) -> None:
+        self._connections = connections
+        self._channel = channel
+        self._outlet = outlet
+        self._arrived: list[Letter] = []
+        self._arrival = asyncio.Event()
+        self._portion: dict[int, Letter] = {}
+        self._kept = array("Q")
+        """The tags of what was seen and goes back, eight bytes each, in order."""
+        self.count = count
+        """How many letters there were when the queue was opened; no more are handed out."""
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        """Connect, and see how many letters there are.
+
+        Raises BrokerUnusable, also if there are consumers, for then the letters are theirs.
+        """
+        connections: list[AbstractConnection] = []
+        try:
+            connections.append(await connect(url, "looking at dead letters"))
+            connections.append(await connect(url, "publishing for dead letters"))
+            with translated_failures(
+                f"{QUEUE} is not ready, start a worker once to have it declared", BrokerUnusable
+            ):
+                channel = await open_channel(connections[0], confirms=False)
+                outlet = Publisher(await open_channel(connections[1], confirms=True))
+                declared = await _declared(channel)
+            _require_no_consumers(declared.consumer_count or 0)
+        except BaseException:
+            await asyncio.gather(*(close_connection(connection) for connection in connections))
+            raise
+        return cls(tuple(connections), channel, outlet, declared.message_count or 0)
+
+    async def portions(self) -> AsyncGenerator[list[Letter]]:
+        """The letters, PORTION_LETTERS at a time, from the oldest on; raises SessionLost.
+
+        What has not been removed when the next portion is asked for stays in the queue.
+        """
+        seen_count = 0
+        while seen_count < self.count:
+            portion = await self._take(min(PORTION_LETTERS, self.count - seen_count))
+            if not portion:
+                return  # Somebody else was faster.
+            seen_count += len(portion)
+            self._portion = {letter.delivery.tag: letter for letter in portion}
+            yield portion
+            await self._renew([p for p in self._portion.values() if _is_worn(p)])
+            self._kept.extend(self._portion)
+            self._portion.clear()
+
+    async def publish(self, messages: Sequence[Message]) -> list[bool]:
+        """Publish and wait for the broker's word on each message; see Publisher."""
+        return await self._outlet.publish(messages)
+
+    async def remove(self, letters: Iterable[Letter]) -> None:
+        """Take letters of the last portion out of the queue for good."""
+        with translated_failures("removing dead letters"):
+            for letter in letters:
+                await self._channel.basic_ack(letter.delivery.tag, wait=False)
+                del self._portion[letter.delivery.tag]
+
+    async def close(self) -> None:
+        """Return to the queue what was not removed, and disconnect."""
+        tags = chain(self._kept, self._portion, (letter.delivery.tag for letter in self._arrived))
+        with suppress(SessionLost), translated_failures("returning dead letters"):
+            for tag in tags:
+                await self._channel.basic_nack(tag, requeue=True, wait=False)
+            # Answered only after all that went before, so by then everything is back.
+            await self._channel.close()
+        await asyncio.gather(*(close_connection(connection) for connection in self._connections))
+
+    async def _take(self, most: int) -> list[Letter]:
+        """The next letters, ``most`` unless there are fewer left."""
+        with translated_failures(f"consuming from {QUEUE}"):
+            await self._channel.basic_qos(prefetch_count=most, timeout=RPC_TIMEOUT_SECONDS)
+            tag = await self._channel.consume(QUEUE, self._on_delivery)
+            while len(self._arrived) < most:
+                self._arrival.clear()
+                try:
+                    await asyncio.wait_for(self._arrival.wait(), PATIENCE_SECONDS)
+                except TimeoutError:
+                    if not (await _declared(self._channel)).message_count:
+                        break
+            await self._channel.basic_cancel(tag, timeout=RPC_TIMEOUT_SECONDS)
+        taken, self._arrived = self._arrived, []
+        return taken
+
+    async def _renew(self, letters: Sequence[Letter]) -> None:
+        """Put copies in the place of letters that were returned often."""
+        if letters:
+            confirmed = await self.publish([_copy(letter) for letter in letters])
+            await self.remove(letter for letter, ok in zip(letters, confirmed, strict=True) if ok)
+
+    def _on_delivery(self, message: DeliveredMessage) -> None:
+        self._arrived.append(_letter(message))
+        self._arrival.set()
+
+
+@asynccontextmanager
+async def dead_letters(url: str) -> AsyncGenerator[LetterQueue]:
+    """The dead letters; raises BrokerUnusable, also while somebody else consumes them."""
+    queue = await LetterQueue.open(url)
+    try:
+        yield queue
+    finally:
+        await queue.close()
+
+
+async def _declared(channel: DirectChannel) -> Queue.DeclareOk:
+    """What the broker tells of the queue, without declaring it."""
+    return await channel.queue_declare(QUEUE, passive=True, timeout=RPC_TIMEOUT_SECONDS)
+
+
+def _require_no_consumers(count: int) -> None:
+    if count:
+        raise BrokerUnusable(
+            f"{QUEUE} has {count} consumers, who take the letters away: stop them first, or wait "
+            "until another of these commands has ended"
+        )
+
+
+def _is_worn(letter: Letter) -> bool:
+    return letter.delivery.failures >= RENEWED_AFTER_RETURNS
+
+
+def _copy(letter: Letter) -> Message:
+    """The letter again, with everything that a worker puts on one."""
+    delivery = letter.delivery
+    return Message(
+        exchange=topology.DEAD_LETTERS,
+        routing_key=delivery.routing_key,
+        body=delivery.body,
+        headers=letter.texts,
+        mandatory=True,
+        content_type=delivery.content_type,
+        content_encoding=delivery.content_encoding,
+        correlation_id=delivery.correlation_id,
+        reply_to=reply_address(delivery.reply_to),
+        message_id=_text(letter.properties.get("message_id")),
+        type=_text(letter.properties.get("message_type")),
+        timestamp=_time(letter.properties.get("timestamp")),
+    )
+
+
+def _letter(message: DeliveredMessage) -> Letter:
+    found = message.header.properties
+    headers: Mapping[str, object] = found.headers or {}
+    tag, returns = message.delivery_tag, headers.get(DELIVERY_COUNT)
+    assert tag is not None, "the broker numbers every delivery"  # noqa: S101
+    trace = {name: headers[name] for name in TRACE_HEADERS if name in headers}
+    return Letter(
+        Delivery(
+            tag=tag,
+            body=message.body,
+            routing_key=message.routing_key or "",
+            failures=returns if isinstance(returns, int) else 0,
+            content_type=found.content_type,
+            content_encoding=found.content_encoding,
+            correlation_id=found.correlation_id,
+            reply_to=found.reply_to,
+            trace_context={n: value for n, value in trace.items() if isinstance(value, str)},
+        ),
+        headers,
+        {name: value for name, value in found if name != "headers" and value not in {None, ""}},
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _time(value: object) -> datetime | None:
+    return value if isinstance(value, datetime) else None

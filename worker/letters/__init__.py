@@ -1,0 +1,7 @@
+"""Dead letters: what could not be decided, for an operator to look at, send back or drop.
+
+reading         what a letter is about, and which letters are chosen
+showing         `dead-letters list` and `show`
+redriving       `dead-letters redrive`
+dropping        `dead-letters drop`
+"""

@@ -1,0 +1,208 @@
+"""`dead-letters redrive`: sends letters back as they were, or publishes the outcome they have.
+
+A letter leaves the queue only when the broker has confirmed what takes its place. A process that
+dies in between leaves both, which does no harm: the request is told by its id, the event by its.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final
+
+from rich.console import Console
+
+from contracts import OutcomeEvent, UnreadableRequest, topology
+from worker.announcement import outcome_events
+from worker.broker.letters import Letter, LetterQueue, dead_letters
+from worker.broker.replying import Replies
+from worker.consent import require_consent
+from worker.decision import decide
+from worker.errors import BrokerUnusable
+from worker.letters.reading import Choice, OpenedLetter, Survey, read_through, survey
+from worker.letters.showing import counts_table
+from worker.messages import Message
+from worker.reply import reply_address
+from worker.settings import Settings
+from worker.store.ledger import Ledger, open_ledger
+
+NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class SendBack:
+    """The request goes to the request queue once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The letter stays: a worker would only make the same letter again."""
+
+
+Plan = SendBack | OutcomeEvent | Leave
+"""What is to become of a letter; an outcome is published."""
+
+
+@dataclass(slots=True)
+class Redriven:
+    """What became of the letters that were chosen."""
+
+    sent_back_count: int = 0
+    published_count: int = 0
+    left_count: int = 0
+    refused_count: int = 0
+
+    def note(self, plan: Plan, *, confirmed: bool) -> None:
+        """Count a letter."""
+        match plan:
+            case Leave():
+                self.left_count += 1
+            case _ if not confirmed:
+                self.refused_count += 1
+            case SendBack():
+                self.sent_back_count += 1
+            case OutcomeEvent():
+                self.published_count += 1
+
+    @property
+    def total(self) -> int:
+        return self.sent_back_count + self.published_count + self.left_count + self.refused_count
+
+
+def plan_for(letter: OpenedLetter, recorded: OutcomeEvent | None) -> Plan:
+    """What is to become of a letter whose request id has this outcome in the ledger, or none."""
+    if isinstance(letter.request, UnreadableRequest) or recorded is None:
+        return SendBack()
+    # The rule itself says whether the outcome is that of this request, or of another one that
+    # had its id first.
+    decided = decide([letter.request], {}, {recorded.request_id: recorded}, recorded.decided_at)
+    (decision,) = decided.decisions
+    return decision if isinstance(decision, OutcomeEvent) else Leave()
+
+
+def messages_for(letter: Letter, plan: Plan) -> list[Message]:
+    """What takes the place of a letter, and after it a reply, if one was asked for."""
+    match plan:
+        case OutcomeEvent():
+            return outcome_events(letter.delivery, plan)
+        case SendBack():
+            return [request_in(letter)]
+        case Leave():
+            return []
+
+
+def request_in(letter: Letter) -> Message:
+    """The request as it was, without what was written on the letter about it."""
+    delivery = letter.delivery
+    return Message(
+        exchange=topology.REQUESTS,
+        routing_key=delivery.routing_key,
+        body=delivery.body,
+        headers=delivery.trace_context or NO_HEADERS,
+        mandatory=True,
+        content_type=delivery.content_type,
+        content_encoding=delivery.content_encoding,
+        correlation_id=delivery.correlation_id,
+        reply_to=reply_address(delivery.reply_to),
+    )
+
+
+async def redrive_letters(
+    settings: Settings, choice: Choice, *, dry_run: bool = False, yes: bool = False
+) -> None:
+    """The command: count, ask, and redrive what is chosen of the letters that are there now.
+
+    Raises BadInput where there is nobody to ask, StoreUnusable, BrokerUnusable; what was not
+    confirmed until then is still a letter.
+    """
+    async with open_ledger(settings.mongodb_uri, settings.mongodb_database) as ledger:
+        most = None
+        if not yes and not dry_run:
+            found = await counted(settings, choice)
+            most = found.counts.chosen.total()
+            if not most:
+                print("no dead letter is chosen, and none was touched", flush=True)
+                return
+            question = f"Redrive {most:,} of {found.counts.seen.total():,} dead letters?"
+            if not await require_consent(question, given=False):
+                print("nothing was done", flush=True)
+                return
+        async with dead_letters(settings.amqp_url) as queue:
+            work = _Redriving(queue, ledger, Replies(settings.amqp_url), dry_run=dry_run, most=most)
+            await work.run(choice)
+    print(_summary(work.done, dry_run=dry_run), flush=True)
+    if work.done.refused_count:
+        raise BrokerUnusable(
+            f"RabbitMQ takes no message for {work.done.refused_count:,} letters, which are still "
+            "there: a queue is full"
+        )
+
+
+async def counted(settings: Settings, choice: Choice) -> Survey:
+    """Look at all letters and print how many there are of each error, and how many are chosen."""
+    async with dead_letters(settings.amqp_url) as queue:
+        found = await survey(queue, choice, 0)
+    Console().print(counts_table(found.counts))
+    return found
+
+
+class _Redriving:
+    """Carries the letters through, a portion at a time."""
+
+    def __init__(
+        self,
+        queue: LetterQueue,
+        ledger: Ledger,
+        replies: Replies,
+        *,
+        dry_run: bool,
+        most: int | None,
+    ) -> None:
+        self._queue = queue
+        self._ledger = ledger
+        self._replies = replies
+        self._dry_run = dry_run
+        self._most = most
+        self.done = Redriven()
+
+    async def run(self, choice: Choice) -> None:
+        """Redrive what is chosen, and no more letters than somebody agreed to."""
+        try:
+            async with aclosing(read_through(self._queue, "redriving")) as portions:
+                async for portion in portions:
+                    room = None if self._most is None else self._most - self.done.total
+                    await self._redrive([one for one in portion if choice.takes(one)][:room])
+        finally:
+            await self._replies.close()
+
+    async def _redrive(self, letters: Sequence[OpenedLetter]) -> None:
+        ids = {letter.request_id for letter in letters if letter.request_id is not None}
+        recorded = await self._ledger.outcomes(ids)
+        plans = [plan_for(letter, recorded.get(letter.request_id or "")) for letter in letters]
+        if self._dry_run:
+            for plan in plans:
+                self.done.note(plan, confirmed=True)
+            return
+        replacements = [messages_for(o.letter, p) for o, p in zip(letters, plans, strict=True)]
+        confirmed = iter(await self._queue.publish([some[0] for some in replacements if some]))
+        for letter, plan, some in zip(letters, plans, replacements, strict=True):
+            is_replaced = bool(some) and next(confirmed)
+            self.done.note(plan, confirmed=is_replaced)
+            if is_replaced:
+                await self._queue.remove([letter.letter])
+                await self._replies.send(some[1:])
+
+
+def _summary(done: Redriven, *, dry_run: bool) -> str:
+    would = "would have " if dry_run else ""
+    left = (
+        f"; left {done.left_count:,} whose request id is taken by another request, so that they "
+        "would only come back"
+        if done.left_count
+        else ""
+    )
+    return (
+        f"{would}sent {done.sent_back_count:,} back to {topology.REQUESTS}, and "
+        f"published the recorded outcomes of {done.published_count:,}{left}"
+    )

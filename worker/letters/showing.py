@@ -1,0 +1,116 @@
+"""`dead-letters list` and `show`: dead letters as a person can read them, safely.
+
+Whatever a publisher wrote is shown with its control characters escaped, so that no letter can play
+tricks with the terminal of who reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from contracts import topology
+from worker.broker.letters import dead_letters
+from worker.errors import WorkerError
+from worker.letters.reading import Choice, Counts, OpenedLetter, survey
+from worker.printing import print_line, printable, shortened
+from worker.settings import Settings
+
+LETTERS_SHOWN_MAX: Final = 20
+DETAIL_CHARACTERS_MAX: Final = 100
+
+
+class NoSuchLetter(WorkerError):
+    """There is no dead letter of this id."""
+
+
+async def list_letters(settings: Settings, choice: Choice, *, limit: int) -> None:
+    """The command: how many letters there are of each error, and the first of those chosen.
+
+    Raises BrokerUnusable, also while somebody else takes letters.
+    """
+    async with dead_letters(settings.amqp_url) as queue:
+        found = await survey(queue, choice, limit)
+    console = Console()
+    console.print(counts_table(found.counts))
+    if found.first:
+        console.print(_letters_table(found.first))
+    hidden = found.counts.chosen.total() - len(found.first)
+    if hidden:
+        print_line(f"and {hidden:,} more (see --limit)")
+
+
+async def show_letter(settings: Settings, letter_id: str) -> None:
+    """The command: one letter whole. Raises NoSuchLetter, BrokerUnusable."""
+    async with dead_letters(settings.amqp_url) as queue:
+        found = await survey(queue, Choice(ids=[letter_id]), LETTERS_SHOWN_MAX)
+    if not found.first:
+        raise NoSuchLetter(
+            f"none of the {found.counts.seen.total():,} dead letters has the id "
+            f"{printable(letter_id)}; `reservation-worker dead-letters list` shows their ids"
+        )
+    for line in whole(found.first[0]):
+        print_line(line)
+    count = found.counts.chosen.total()
+    if count > 1:
+        names = ", ".join(dict.fromkeys(letter.name for letter in found.first))
+        print_line(f"\n{count:,} letters have this id: {names}")
+
+
+def counts_table(counts: Counts) -> Table:
+    """How many letters there are, and how many are chosen, by error."""
+    table = Table(title=topology.DEAD_LETTERS, title_justify="left")
+    table.add_column("error")
+    table.add_column("letters", justify="right")
+    table.add_column("chosen", justify="right")
+    for error, count in counts.seen.most_common():
+        table.add_row(Text(printable(error)), f"{count:,}", f"{counts.chosen[error]:,}")
+    table.add_section()
+    table.add_row("all", f"{counts.seen.total():,}", f"{counts.chosen.total():,}")
+    return table
+
+
+def whole(letter: OpenedLetter) -> Iterator[str]:
+    """Every line of a letter: what is wrong with it, its properties and headers, its body."""
+    delivery = letter.letter.delivery
+    yield f"letter {letter.name}: {printable(letter.error)}"
+    if letter.detail:
+        yield printable(letter.detail)
+    yield ""
+    yield from _listed({"routing key": delivery.routing_key, **letter.letter.properties})
+    yield from _listed(letter.letter.headers)
+    yield ""
+    yield f"body, {len(delivery.body):,} bytes"
+    yield from _pretty(delivery.body).splitlines() or [""]
+
+
+def _letters_table(letters: list[OpenedLetter]) -> Table:
+    table = Table()
+    for column in ("letter", "error", "request", "movie"):
+        table.add_column(column, overflow="fold")
+    table.add_column("detail", overflow="fold")
+    for letter in letters:
+        texts = (letter.error, letter.request_id or "", letter.movie_id or "")
+        detail = shortened(printable(letter.detail), DETAIL_CHARACTERS_MAX)
+        table.add_row(letter.name, *(Text(printable(text)) for text in texts), Text(detail))
+    return table
+
+
+def _listed(values: Mapping[str, object]) -> Iterator[str]:
+    for name, value in values.items():
+        text = value if isinstance(value, str) else str(value)
+        yield f"  {printable(name):28} {printable(text)}"
+
+
+def _pretty(body: bytes) -> str:
+    """JSON with indents, and anything else as it is; escapes for what does not print."""
+    try:
+        text = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        text = body.decode(errors="backslashreplace")
+    return printable(text, keep="\n")

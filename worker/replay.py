@@ -1,0 +1,134 @@
+"""`replay`: publishes recorded outcomes once more, for a subscriber that lost its data.
+
+Each event is what the first one was, with the same message id and the same content, because both
+are made from the ledger alone. What the ledger does not hold cannot come back: the correlation id
+is the request id, there is no trace context, and nobody is sent a reply.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing
+from typing import Final
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+
+from contracts import OutcomeEvent, topology
+from worker.announcement import outcome_events
+from worker.broker.outlet import outlet
+from worker.broker.publishing import Publisher
+from worker.consent import require_consent
+from worker.errors import BadInput, BrokerUnusable, WorkerError
+from worker.messages import Delivery, Message
+from worker.settings import Settings
+from worker.store.ledger import Ledger, Selection, open_ledger
+
+ASKED_ABOVE: Final = 1000
+"""Events that every subscriber gets again without anybody being asked."""
+MISSING_SHOWN_MAX: Final = 5
+
+NOBODYS_DELIVERY: Final = Delivery(tag=0, body=b"")
+
+
+class NotRecorded(WorkerError):
+    """Some of the requests have no recorded outcome."""
+
+
+def event_of(outcome: OutcomeEvent) -> Message:
+    """The event for every subscriber; without a delivery there is no other."""
+    (event,) = outcome_events(NOBODYS_DELIVERY, outcome)
+    return event
+
+
+async def replay_outcomes(
+    settings: Settings,
+    selection: Selection,
+    *,
+    everything: bool = False,
+    dry_run: bool = False,
+    yes: bool = False,
+) -> None:
+    """The command: count what is selected, ask if it is much, and publish it.
+
+    Raises BadInput for no selection, NotRecorded for request ids without an outcome after all
+    the others are published, StoreUnusable, BrokerUnusable.
+    """
+    _require_choice(selection, everything=everything)
+    async with open_ledger(settings.mongodb_uri, settings.mongodb_database) as ledger:
+        count = await ledger.count(selection)
+        if dry_run:
+            print(f"would publish {count:,} recorded outcomes", flush=True)
+        elif count > ASKED_ABOVE and not await require_consent(
+            f"Publish {count:,} recorded outcomes again, to every subscriber?", given=yes
+        ):
+            print("nothing was published", flush=True)
+        elif count:
+            await _replay(settings, ledger, selection, count)
+        else:
+            print("no recorded outcome is selected", flush=True)
+        missing = await _missing(ledger, selection)
+    if missing:
+        more = ", such as" if len(missing) > MISSING_SHOWN_MAX else ":"
+        raise NotRecorded(
+            f"{len(missing)} of {len(selection.request_ids)} requests have no recorded outcome"
+            f"{more} {', '.join(missing[:MISSING_SHOWN_MAX])}"
+        )
+
+
+async def _replay(settings: Settings, ledger: Ledger, selection: Selection, count: int) -> None:
+    begun = time.perf_counter()
+    published_count = 0
+    stderr = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    async with (
+        outlet(settings.amqp_url, topology.EVENTS, "replaying events") as publisher,
+        aclosing(ledger.selected(selection)) as batches,
+    ):
+        hidden = not stderr.is_terminal
+        with Progress(*columns, console=stderr, transient=True, disable=hidden) as progress:
+            bar = progress.add_task("publishing", total=count)
+            try:
+                async for outcomes in batches:
+                    await _publish(publisher, [event_of(outcome) for outcome in outcomes])
+                    published_count += len(outcomes)
+                    progress.advance(bar, len(outcomes))
+            except BrokerUnusable as failure:
+                raise type(failure)(
+                    f"{failure}; {published_count:,} outcomes were published before: replay them "
+                    "all again, subscribers drop what they have seen"
+                ) from failure
+    skipped = (
+        f"; left out {ledger.unreadable_count:,} that are not as a worker writes them, see "
+        "`reservation-worker audit`"
+        if ledger.unreadable_count
+        else ""
+    )
+    seconds = time.perf_counter() - begun
+    print(
+        f"published {published_count:,} recorded outcomes in {seconds:.1f} s{skipped}", flush=True
+    )
+
+
+async def _publish(publisher: Publisher, events: list[Message]) -> None:
+    confirmed = await publisher.publish(events)
+    if not all(confirmed):
+        raise BrokerUnusable(
+            f"RabbitMQ takes only {confirmed.count(True)} of the next {len(events)} events, "
+            f"because a queue at {topology.EVENTS} is full"
+        )
+
+
+async def _missing(ledger: Ledger, selection: Selection) -> list[str]:
+    """The request ids that were given and have no outcome, in their order."""
+    recorded = await ledger.outcomes(selection.request_ids)
+    return [request_id for request_id in selection.request_ids if request_id not in recorded]
+
+
+def _require_choice(selection: Selection, *, everything: bool) -> None:
+    if everything == (selection != Selection()):
+        raise BadInput(
+            "say which outcomes: request ids, --movie, --since or --until, or else --all"
+        )
+    if selection.since and selection.until and selection.since >= selection.until:
+        raise BadInput("--since must be before --until; between these two there is nothing")
