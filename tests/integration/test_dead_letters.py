@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import aio_pika
 import pytest
-from aiormq.abc import DeliveredMessage
 
 from tests.acceptance.client import DEAD_LETTERS, Client, Received
 from tests.conftest import Servers
 from worker.broker import letters as broker_letters
+from worker.broker.reading import Arrival
 from worker.errors import BadInput, BrokerUnusable
 from worker.letters.dropping import drop_letters
 from worker.letters.reading import Choice
@@ -111,8 +111,8 @@ async def test_looking_again_and_again_changes_nothing_and_no_letter_is_worn_out
     returns: list[int] = []
     real = broker_letters._letter
 
-    def counted(message: DeliveredMessage) -> broker_letters.Letter:
-        letter = real(message)
+    def counted(arrival: Arrival) -> broker_letters.Letter:
+        letter = real(arrival)
         returns.append(letter.delivery.failures)
         return letter
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.unit.values import ask, confirmed, faulty, found_invalid
 from worker.broker.letters import Letter
+from worker.broker.reading import Properties
 from worker.cli import main
 from worker.consent import require_consent
 from worker.errors import BadInput
@@ -28,7 +29,7 @@ def letter(
     body: bytes = b"{}", key: str = "heat", error: str = "undeliverable", **headers: object
 ) -> OpenedLetter:
     delivery = Delivery(tag=1, body=body, routing_key=key)
-    return opened(Letter(delivery, {"x-reservation-error": error, **headers}, {}))
+    return opened(Letter(delivery, Properties(headers={"x-reservation-error": error, **headers})))
 
 
 BODY = ask().to_json()
@@ -60,8 +61,8 @@ def test_a_letter_that_holds_no_request_has_the_movie_of_its_routing_key_and_a_n
 def test_the_error_of_a_letter_from_the_broker_itself_is_the_brokers_reason() -> None:
     delivery = Delivery(tag=1, body=b"")
     reason = {"x-first-death-reason": "delivery_limit"}
-    assert opened(Letter(delivery, reason, {})).error == "delivery_limit"
-    assert opened(Letter(delivery, {}, {})).error == "unknown"
+    assert opened(Letter(delivery, Properties(headers=reason))).error == "delivery_limit"
+    assert opened(Letter(delivery, Properties())).error == "unknown"
 
 
 def test_what_becomes_of_a_letter_follows_from_the_ledger_as_it_does_in_a_worker() -> None:

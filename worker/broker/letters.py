@@ -20,20 +20,18 @@ from array import array
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import chain
 from typing import Final, Self
 
-from aio_pika.abc import AbstractConnection
-from aiormq.abc import DeliveredMessage
 from pamqp.commands import Queue
 
 from contracts import topology
 from worker.broker.channels import RPC_TIMEOUT_SECONDS, DirectChannel, open_channel
-from worker.broker.connecting import close_connection, connect
+from worker.broker.connecting import Connection, close_connection, connect
 from worker.broker.failures import translated_failures
 from worker.broker.publishing import Publisher
-from worker.broker.taking import DELIVERY_COUNT, TRACE_HEADERS
+from worker.broker.reading import Arrival, Properties
+from worker.broker.taking import delivery_of
 from worker.errors import BrokerUnusable, SessionLost
 from worker.messages import Delivery, Message
 from worker.reply import reply_address
@@ -53,14 +51,12 @@ class Letter:
     """A dead letter: what is in it as a delivery, and what is written on it."""
 
     delivery: Delivery
-    headers: Mapping[str, object]
-    properties: Mapping[str, object]
-    """All others that it has, by their names in the protocol."""
+    properties: Properties
 
     @property
-    def texts(self) -> dict[str, str]:
-        """The headers that are texts, which all of a worker's are."""
-        return {name: value for name, value in self.headers.items() if isinstance(value, str)}
+    def headers(self) -> Mapping[str, object]:
+        """All of them, as they came."""
+        return self.properties.headers or {}
 
 
 class LetterQueue:
@@ -68,7 +64,7 @@ class LetterQueue:
 
     def __init__(
         self,
-        connections: tuple[AbstractConnection, ...],
+        connections: tuple[Connection, ...],
         channel: DirectChannel,
         outlet: Publisher,
         count: int,
@@ -90,7 +86,7 @@ class LetterQueue:
 
         Raises BrokerUnusable, also if there are consumers, for then the letters are theirs.
         """
-        connections: list[AbstractConnection] = []
+        connections: list[Connection] = []
         try:
             connections.append(await connect(url, "looking at dead letters"))
             connections.append(await connect(url, "publishing for dead letters"))
@@ -148,7 +144,7 @@ class LetterQueue:
         """The next letters, ``most`` unless there are fewer left."""
         with translated_failures(f"consuming from {QUEUE}"):
             await self._channel.basic_qos(prefetch_count=most, timeout=RPC_TIMEOUT_SECONDS)
-            tag = await self._channel.consume(QUEUE, self._on_delivery)
+            tag = await self._channel.consume(QUEUE, self._on_arrival)
             while len(self._arrived) < most:
                 self._arrival.clear()
                 try:
@@ -166,8 +162,8 @@ class LetterQueue:
             confirmed = await self.publish([_copy(letter) for letter in letters])
             await self.remove(letter for letter, ok in zip(letters, confirmed, strict=True) if ok)
 
-    def _on_delivery(self, message: DeliveredMessage) -> None:
-        self._arrived.append(_letter(message))
+    def _on_arrival(self, arrival: Arrival) -> None:
+        self._arrived.append(_letter(arrival))
         self._arrival.set()
 
 
@@ -200,49 +196,23 @@ def _is_worn(letter: Letter) -> bool:
 
 def _copy(letter: Letter) -> Message:
     """The letter again, with everything that a worker puts on one."""
-    delivery = letter.delivery
+    delivery, properties = letter.delivery, letter.properties
+    texts = {name: value for name, value in letter.headers.items() if isinstance(value, str)}
     return Message(
         exchange=topology.DEAD_LETTERS,
         routing_key=delivery.routing_key,
         body=delivery.body,
-        headers=letter.texts,
+        headers=texts,
         mandatory=True,
         content_type=delivery.content_type,
         content_encoding=delivery.content_encoding,
         correlation_id=delivery.correlation_id,
         reply_to=reply_address(delivery.reply_to),
-        message_id=_text(letter.properties.get("message_id")),
-        type=_text(letter.properties.get("message_type")),
-        timestamp=_time(letter.properties.get("timestamp")),
+        message_id=properties.message_id,
+        type=properties.type,
+        timestamp=properties.timestamp,
     )
 
 
-def _letter(message: DeliveredMessage) -> Letter:
-    found = message.header.properties
-    headers: Mapping[str, object] = found.headers or {}
-    tag, returns = message.delivery_tag, headers.get(DELIVERY_COUNT)
-    assert tag is not None, "the broker numbers every delivery"  # noqa: S101
-    trace = {name: headers[name] for name in TRACE_HEADERS if name in headers}
-    return Letter(
-        Delivery(
-            tag=tag,
-            body=message.body,
-            routing_key=message.routing_key or "",
-            failures=returns if isinstance(returns, int) else 0,
-            content_type=found.content_type,
-            content_encoding=found.content_encoding,
-            correlation_id=found.correlation_id,
-            reply_to=found.reply_to,
-            trace_context={n: value for n, value in trace.items() if isinstance(value, str)},
-        ),
-        headers,
-        {name: value for name, value in found if name != "headers" and value not in {None, ""}},
-    )
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _time(value: object) -> datetime | None:
-    return value if isinstance(value, datetime) else None
+def _letter(arrival: Arrival) -> Letter:
+    return Letter(delivery_of(arrival), arrival.properties)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import pamqp.decode
@@ -47,21 +48,30 @@ _CORRELATION_ID: Final = 1 << 10
 _REPLY_TO: Final = 1 << 9
 _EXPIRATION: Final = 1 << 8
 _MESSAGE_ID: Final = 1 << 7
+_TIMESTAMP: Final = 1 << 6
+_TYPE: Final = 1 << 5
+_USER_ID: Final = 1 << 4
+_APP_ID: Final = 1 << 3
 
-_IN_ORDER: Final = tuple(1 << bit for bit in range(15, 6, -1))
-"""As far as anybody here looks: the timestamp, the type and what follows are left alone."""
+_IN_ORDER: Final = tuple(1 << bit for bit in range(15, 2, -1))
+_SECONDS: Final = struct.Struct(">Q")
 
 
 @dataclass(frozen=True, slots=True)
 class Properties:
-    """Those of a message's properties that anybody here looks at."""
+    """The properties of a message, but for the broker's own: delivery mode and priority."""
 
     content_type: str | None = None
     content_encoding: str | None = None
     headers: Mapping[str, object] | None = None
     correlation_id: str | None = None
     reply_to: str | None = None
+    expiration: str | None = None
     message_id: str | None = None
+    timestamp: datetime | None = None
+    type: str | None = None
+    user_id: str | None = None
+    app_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +131,7 @@ def read_properties(header: bytes) -> Properties:
     (flags,) = _FLAGS.unpack_from(header, _FLAGS_AT)
     texts: dict[int, str | None] = {}
     headers: Mapping[str, object] | None = None
+    timestamp: datetime | None = None
     at = _VALUES_AT
     for flag in _IN_ORDER:
         if not flags & flag:
@@ -129,6 +140,8 @@ def read_properties(header: bytes) -> Properties:
             break
         if flag == _HEADERS:
             at, headers = _headers(header, at)
+        elif flag == _TIMESTAMP:
+            at, timestamp = _time(header, at)
         elif flag in (_DELIVERY_MODE, _PRIORITY):
             at += 1
         else:
@@ -139,7 +152,12 @@ def read_properties(header: bytes) -> Properties:
         headers=headers,
         correlation_id=texts.get(_CORRELATION_ID),
         reply_to=texts.get(_REPLY_TO),
+        expiration=texts.get(_EXPIRATION),
         message_id=texts.get(_MESSAGE_ID),
+        timestamp=timestamp,
+        type=texts.get(_TYPE),
+        user_id=texts.get(_USER_ID),
+        app_id=texts.get(_APP_ID),
     )
 
 
@@ -151,6 +169,15 @@ def _text(header: bytes, at: int) -> tuple[int, str | None]:
     try:
         return end, header[at + 1 : end].decode()
     except UnicodeDecodeError:
+        return end, None
+
+
+def _time(header: bytes, at: int) -> tuple[int, datetime | None]:
+    """A time in seconds, and where the next value starts."""
+    end = at + _SECONDS.size
+    try:
+        return end, datetime.fromtimestamp(_SECONDS.unpack_from(header, at)[0], UTC)
+    except (struct.error, ValueError, OverflowError, OSError):
         return end, None
 
 

@@ -152,7 +152,7 @@ class Deliveries:
 
     def _on_arrival(self, arrival: Arrival) -> None:
         self._last_tag = arrival.tag
-        self._waiting.append(_delivery(arrival))
+        self._waiting.append(delivery_of(arrival))
         self._arrived.set()
 
     def _on_cancelled(self, _frame: Basic.Cancel) -> None:
@@ -165,7 +165,8 @@ def _parts(one: Delivery, other: Delivery) -> bool:
     return one.is_suspect or other.is_suspect
 
 
-def _delivery(arrival: Arrival) -> Delivery:
+def delivery_of(arrival: Arrival) -> Delivery:
+    """What the pipeline needs to know of an arrival."""
     properties = arrival.properties
     headers = properties.headers or {}
     # Before the first failure the broker sets no count, and the publisher's own would pass.

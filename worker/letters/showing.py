@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Final
 
 from rich.console import Console
@@ -82,7 +83,9 @@ def whole(letter: OpenedLetter) -> Iterator[str]:
     if letter.detail:
         yield printable(letter.detail)
     yield ""
-    yield from _listed({"routing key": delivery.routing_key, **letter.letter.properties})
+    properties = asdict(letter.letter.properties) | {"headers": None}
+    given = {name: value for name, value in properties.items() if value is not None}
+    yield from _listed({"routing key": delivery.routing_key, **given})
     yield from _listed(letter.letter.headers)
     yield ""
     yield f"body, {len(delivery.body):,} bytes"
