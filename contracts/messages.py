@@ -38,7 +38,7 @@ STRUCTURED_CLOUD_EVENT: Final = "application/cloudevents+json"
 
 _SHOWN_CHARACTERS_MAX: Final = 100
 _RFC3339: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII
 )
 
 Outcome = Literal["confirmed", "rejected"]
