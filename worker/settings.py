@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from typing import Annotated, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -22,11 +22,14 @@ PREFETCH_BATCHES: Final = 4
 
 _CREDENTIALS: Final = re.compile(r"^([a-z+]+:(?://)?)?.*@", re.IGNORECASE | re.DOTALL)
 _SECRET_OPTION: Final = re.compile(
-    r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE
+    r"([?&;][^=&;]*(?:password|secret|token)[^=&;]*=)([^&]*)", re.IGNORECASE
 )
-_AUTH_PROPERTIES: Final = re.compile(r"([?&]authMechanismProperties=)[^&]*", re.IGNORECASE)
+_AUTH_PROPERTIES: Final = re.compile(r"([?&;]authMechanismProperties=)([^&]*)", re.IGNORECASE)
+_PASSWORD: Final = re.compile(r"^[a-z+]+:(?://)?[^:@]*:(.*)@", re.IGNORECASE | re.DOTALL)
 _NO_PORT: Final = re.compile(r":(?!//)(?!\d+(?:[/?,]|$))[^/?,]+")
 _WHITE_SPACE: Final = re.compile(r"\s+")
+_FRAGMENT_CHARACTERS_MIN: Final = 3
+"""Shorter pieces of a password are in every sentence, and whoever sees them gone has seen them."""
 
 
 def without_password(url: str) -> str:
@@ -35,13 +38,30 @@ def without_password(url: str) -> str:
     Everything before the last ``@`` goes, not only a well-formed user and password: a URL that
     is wrong is just the one that ends up in an error message.
     """
-    shown = _CREDENTIALS.sub(r"\1***@", url)
+    shown = url
     for secret in (_SECRET_OPTION, _AUTH_PROPERTIES):
         shown = secret.sub(r"\1***", shown)
-    return shown
+    return _CREDENTIALS.sub(r"\1***@", shown)
+
+
+def without_secrets(text: str, url: str) -> str:
+    """What somebody else says about a URL, with ``***`` for each piece of a secret of the URL.
+
+    Pieces, because whoever did not understand the URL may have cut it anywhere.
+    """
+    secrets = [found[1] for found in _PASSWORD.finditer(url)]
+    for option in (_SECRET_OPTION, _AUTH_PROPERTIES):
+        secrets += [found[2] for found in option.finditer(url)]
+    forms = {form for secret in secrets for form in (secret, unquote(secret))}
+    pieces = {piece for form in forms for piece in re.split(r"\W+", form)}
+    for piece in sorted(pieces, key=len, reverse=True):
+        if len(piece) >= _FRAGMENT_CHARACTERS_MIN:
+            text = text.replace(piece, "***")
+    return text
 
 
 def _amqp_url(value: str) -> str:
+    _require_escaped(value, "/?#")
     parts = urlsplit(value)
     if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
         raise ValueError("not an AMQP URL")
@@ -52,7 +72,19 @@ def _amqp_url(value: str) -> str:
 def _mongodb_uri(value: str) -> str:
     if not re.match(r"mongodb(\+srv)?://[^/?#]", value):
         raise ValueError("not a MongoDB URI")
+    _require_escaped(value, "/?")
     return value
+
+
+def _require_escaped(url: str, ends: str) -> None:
+    """Raises ValueError if a password seems to go on behind what ends the host's part of a URL.
+
+    A client would take the password's beginning for a port, and its end for a name, and say so.
+    """
+    rest = re.sub(rf"^[a-z+]+://[^{ends}]*", "", url, flags=re.IGNORECASE)
+    path, _, query = rest.partition("?")
+    if "@" in path or ("@" in query and not path.startswith("/")):
+        raise ValueError("not percent-encoded")
 
 
 def _upper(value: object) -> object:
@@ -60,8 +92,10 @@ def _upper(value: object) -> object:
 
 
 _TAKES: Final = {
-    "amqp_url": "a URL such as amqp://user:password@host:5672/vhost, or amqps:// for TLS",
-    "mongodb_uri": "a URI such as mongodb://user:password@host:27017/?replicaSet=rs0",
+    "amqp_url": "a URL such as amqp://user:password@host:5672/vhost, or amqps:// for TLS, "
+    "with %40 for @, %2F for / and so on in its parts",
+    "mongodb_uri": "a URI such as mongodb://user:password@host:27017/?replicaSet=rs0, "
+    "with %40 for @, %2F for / and so on in its parts",
     "mongodb_database": '1 to 63 characters without any of / \\ . " $ * < > : | ? and spaces',
     "batch_size": "an integer from 1 to 10000",
     "prefetch": "an integer from 1 to 65535",

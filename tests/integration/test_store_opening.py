@@ -166,6 +166,10 @@ async def test_a_lone_mongod_is_refused_with_the_way_to_mend_it(lone_mongod: str
         "mongodb://127.0.0.1:port/",
         "mongodb://user:pass:word@127.0.0.1/",
         "mongodb+srv://no.such.cluster.invalid/",
+        "mongodb://127.0.0.1:1/?tls=true&tlsCAFile=/no/such/file",
+        "mongodb://127.0.0.1:1/?tls=perhaps",
+        "mongodb://127.0.0.1:1/?tlsCertificateAuthority=/no/such/file",
+        'mongodb://127.0.0.1:1/a"b',
     ],
 )
 async def test_a_uri_that_cannot_be_used_is_an_unusable_store_and_no_crash(uri: str) -> None:
@@ -173,6 +177,13 @@ async def test_a_uri_that_cannot_be_used_is_an_unusable_store_and_no_crash(uri: 
         await asyncio.wait_for(Store.open(uri, "reservations"), 20)
     assert "pass:word" not in str(unusable.value)
     assert "\n" not in str(unusable.value)
+
+
+async def test_an_option_that_the_driver_does_not_know_is_told_in_the_log_and_left_out(
+    servers: Servers, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    await (await Store.open(f"{servers.mongodb_uri}&nonsense=1", database.name)).close()
+    assert "left out: Unknown option: nonsense" in caplog.text
 
 
 @pytest.mark.parametrize(

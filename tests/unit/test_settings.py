@@ -9,7 +9,13 @@ import pytest
 
 from worker.cli import main
 from worker.errors import BadSettings
-from worker.settings import Settings, environment_of, load_settings, without_password
+from worker.settings import (
+    Settings,
+    environment_of,
+    load_settings,
+    without_password,
+    without_secrets,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -171,10 +177,28 @@ SECRET = "hunter2"
         ("mongodb_uri", f"mongo://host/?tlsCertificateKeyFilePassword={SECRET}"),
         ("mongodb_uri", f"mongo://host/?authMechanismProperties=AWS_SESSION_TOKEN:{SECRET}"),
         ("mongodb_uri", f"mongodb:/user:{SECRET}"),
+        ("amqp_url", f"amqp://guest:12/{SECRET}@broker/"),
+        ("amqp_url", f"amqp://guest:12?{SECRET}@broker/"),
+        ("amqp_url", f"amqp://guest:12#{SECRET}@broker/"),
+        ("mongodb_uri", f"mongodb://user:12/{SECRET}@host/"),
+        ("mongodb_uri", f"mongodb://user:12?{SECRET}@host/"),
     ],
 )
 def test_a_refusal_never_shows_a_password(name: str, value: str) -> None:
     assert SECRET not in refusal(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("amqp_url", f"amqp://guest:a%40{SECRET}%2F@broker/%2F"),
+        ("amqp_url", f"amqp://guest:a@{SECRET}@broker/vhost?cafile=/home/me@work/ca.pem"),
+        ("mongodb_uri", f"mongodb://user:%2F%3A{SECRET}@host/?replicaSet=rs0"),
+        ("mongodb_uri", "mongodb://host/?appName=me@work"),
+    ],
+)
+def test_a_password_may_hold_anything_if_it_is_percent_encoded(name: str, value: str) -> None:
+    assert getattr(load_settings(**{name: value}), name) == value
 
 
 @pytest.mark.parametrize(
@@ -189,6 +213,12 @@ def test_a_refusal_never_shows_a_password(name: str, value: str) -> None:
 )
 def test_a_url_is_shown_without_its_user_and_password(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+def test_what_others_say_of_a_url_is_told_without_the_pieces_of_its_password() -> None:
+    url = f"mongodb://user:%2F{SECRET}:b@host/?tlsCertificateKeyFilePassword=s3same"
+    told = without_secrets(f'no database "{SECRET}", /{SECRET}, s3same at host', url)
+    assert told == 'no database "***", /***, *** at host'
 
 
 def test_the_representation_of_the_settings_shows_no_url() -> None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any, Final
 
 import aio_pika
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from yarl import URL
 
-from worker.broker.failures import translated_failures
+from worker.broker.failures import explain, translated_failures
 from worker.broker.inflow import Inflow
 from worker.errors import BrokerUnusable
-from worker.settings import without_password
+from worker.settings import without_password, without_secrets
 
 CONNECT_TIMEOUT_SECONDS: Final = 10
 CLOSE_TIMEOUT_SECONDS: Final = 2
 HEARTBEAT_SECONDS: Final = 10
 """A silent peer is given up after three of them."""
+FILE_OPTIONS: Final = ("cafile", "certfile", "keyfile")
+"""Of an amqps:// URL, after its question mark; aiormq knows them by these names."""
 
 
 class Connection(aio_pika.Connection):
@@ -65,16 +68,35 @@ class _Diverting(TransportFactory):
 
 async def connect(url: str, purpose: str) -> Connection:
     """Connect; the broker's operators see the connection's purpose. Raises BrokerUnusable."""
-    target = URL(url)
-    if "heartbeat" not in target.query:
-        target = target.update_query(heartbeat=str(HEARTBEAT_SECONDS))
-    with translated_failures(f"RabbitMQ at {without_password(url)}", BrokerUnusable):
-        return await aio_pika.connect(
-            target,
-            timeout=CONNECT_TIMEOUT_SECONDS,
-            client_properties={"connection_name": f"reservation-worker: {purpose}"},
-            connection_class=Connection,
-        )
+    place = f"RabbitMQ at {without_password(url)}"
+    try:
+        target = URL(url)
+        _require_files(target, place)
+        if "heartbeat" not in target.query:
+            target = target.update_query(heartbeat=str(HEARTBEAT_SECONDS))
+        with translated_failures(place, BrokerUnusable):
+            return await aio_pika.connect(
+                target,
+                timeout=CONNECT_TIMEOUT_SECONDS,
+                client_properties={"connection_name": f"reservation-worker: {purpose}"},
+                connection_class=Connection,
+            )
+    except ValueError as failure:
+        # A host that is no name, certificates that are no base64: nobody checks them earlier.
+        told = without_secrets(explain(failure), url)
+        raise BrokerUnusable(f"{place}: the URL cannot be used: {told}") from None
+
+
+def _require_files(target: URL, place: str) -> None:
+    """Raises BrokerUnusable with the name of a file that TLS needs; the client leaves it out."""
+    for option in FILE_OPTIONS:
+        if path := target.query.get(option):
+            try:
+                Path(path).open("rb").close()
+            except OSError as failure:
+                raise BrokerUnusable(
+                    f"{place}: {option} {path} cannot be read: {failure.strerror}"
+                ) from failure
 
 
 async def close_connection(connection: Connection) -> None:

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bson.codec_options import CodecOptions, DatetimeConversion
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession, AsyncIOMotorDatabase
+from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorDatabase
 from pymongo import WriteConcern
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from worker.errors import StoreUnusable
 from worker.store.abandoned import APP_NAME
+from worker.store.client import client_of
 from worker.store.documents import Document
 from worker.store.failures import translated_failures
 
@@ -49,12 +49,7 @@ class Examined:
 @asynccontextmanager
 async def examined(uri: str, database: str) -> AsyncIterator[Examined]:
     """Open a database for reading; raises StoreUnusable, here and for whatever fails inside."""
-    try:
-        client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-            uri, **_defaults_for(uri), appname=APP_NAME
-        )
-    except (PyMongoError, ValueError, TypeError) as failure:
-        raise StoreUnusable(f"RESERVATION_MONGODB_URI cannot be used: {failure}") from failure
+    client = client_of(uri, **_defaults_for(uri), appname=APP_NAME)
     try:
         with translated_failures():
             async with await client.start_session(causal_consistency=True) as session:

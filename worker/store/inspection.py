@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.read_concern import ReadConcern
 
+from worker.store.client import client_of
 from worker.store.documents import Document
 from worker.store.failures import translated_failures
 from worker.store.store import LEDGER, MOVIES
@@ -16,7 +16,7 @@ async def stored_documents(uri: str, database: str) -> tuple[list[Document], lis
     Held in memory as a whole, so meant for the size of a demo or a test.
     """
     with translated_failures():
-        client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(uri, tz_aware=True)
+        client = client_of(uri, tz_aware=True)
         try:
             found = client.get_database(database, read_concern=ReadConcern("majority"))
             movies = await found[MOVIES].find().to_list(None)

@@ -24,6 +24,7 @@ from worker.errors import Conflict, StoreUnusable
 from worker.store import documents
 from worker.store.abandoned import APP_NAME, abort_abandoned_transactions
 from worker.store.catalogue import Catalogue
+from worker.store.client import client_of
 from worker.store.documents import Document
 from worker.store.failures import translated_failures
 from worker.store.preparation import prepare_collections, require_transactions
@@ -74,13 +75,7 @@ class Store:
 
         Raises StoreUnusable when there is no replica set or sharded cluster at ``uri``.
         """
-        try:
-            client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-                uri, **_defaults_for(uri), appname=APP_NAME, tz_aware=True
-            )
-        except (PyMongoError, ValueError, TypeError) as failure:
-            # Not only errors of the driver: a port that is no number is a plain ValueError.
-            raise StoreUnusable(f"RESERVATION_MONGODB_URI cannot be used: {failure}") from failure
+        client = client_of(uri, **_defaults_for(uri), appname=APP_NAME, tz_aware=True)
         store = cls(client, database)
         try:
             await store.prepare()
