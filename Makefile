@@ -17,8 +17,11 @@ ifneq ($(shell test -x $(BIN)/python && echo usable),usable)
 .PHONY: $(INSTALLED)
 endif
 
+# For `make fuzz` alone, and only to be had for Linux on x86-64.
+FUZZER := atheris==3.0.0
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench faults lint format clean
+.PHONY: help setup demo test bench faults fuzz lint format clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +41,11 @@ bench: setup ## the worker beside an echo and the sketch (ARGS="--quick", ARGS=-
 faults: setup ## break servers, wires and workers under load, and audit (ARGS=--list, ARGS=--help)
 	$(BIN)/python -m tests.faults $(ARGS)
 
+fuzz: setup ## a coverage-guided fuzzer over what others send (ARGS="--seconds 3600", ARGS=--help)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet \
+		--no-input --disable-pip-version-check $(FUZZER)
+	nice -n 19 $(BIN)/python -m tests.fuzz $(ARGS)
+
 lint: $(INSTALLED) ## what ruff and mypy say
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
@@ -48,7 +56,7 @@ format: $(INSTALLED) ## let ruff format the code and mend what it safely can
 	$(BIN)/python -m ruff format
 
 clean: ## remove what was made here, but no package of the system
-	rm -rf $(VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist .fuzz .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED):

@@ -109,3 +109,11 @@ def test_what_is_taken_still_counts_as_a_sign_of_life() -> None:
 
 def test_a_server_that_speaks_another_protocol_is_heard() -> None:
     assert flown([b"AMQP\x01\x01\x00\x0a"]) == ([], b"AMQP\x01\x01\x00\x0a")
+
+
+def test_a_header_that_the_server_cut_short_is_left_to_the_client_which_ends_the_connection() -> (
+    None
+):
+    cut_short = b"\x02\x00\x01\x00\x00\x00\x04\x00\x3c\x00\x00\xce"
+    begun = delivery(1, b"one")[: 8 + struct.unpack_from(">I", delivery(1, b"one"), 3)[0]]
+    assert flown([begun + cut_short]) == ([], cut_short)

@@ -23,6 +23,8 @@ FRAME_OVERHEAD_BYTES: Final = 8
 METHOD: Final = 1
 HEADER: Final = 2
 BODY: Final = 3
+HEADER_BYTES_MIN: Final = 14
+"""Class, weight, size of the body and flags."""
 PROTOCOL_HEADER: Final = b"AMQP"
 """What a server answers that speaks another version; no frame starts like that."""
 HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
@@ -98,6 +100,8 @@ class _Assembly:
         elif not self._method:
             return False
         elif kind == HEADER:
+            if len(payload) < HEADER_BYTES_MIN:
+                return False  # Cut short by the server itself: aiormq will end the connection.
             self._header = payload
             self._missing_bytes = body_size(payload)
             self._complete()

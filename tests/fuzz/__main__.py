@@ -1,0 +1,135 @@
+"""``python -m tests.fuzz``, which is ``make fuzz``: a coverage-guided fuzzer over the targets.
+
+Runs atheris (https://github.com/google/atheris), one process after the other, each with one target
+for its share of the time. What it learns it keeps in a folder, so that the next run goes on from
+there; an input that breaks a target is shown as what a seed takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from tests.fuzz.seeds import SEEDS, WORDS
+
+INPUT_BYTES_MAX: Final = 70_000
+"""A little more than the 64 KiB of a request."""
+EXAMPLE_SECONDS_MAX: Final = 5
+INSTRUMENTED: Final = ["contracts", "worker", "pamqp"]
+"""What the fuzzer sees the inside of; the parser of pydantic is no Python."""
+ROOT: Final = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What came of fuzzing one target."""
+
+    target: str
+    executions: int
+    covered: int
+    kept: int
+    finding: Path | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fuzz what was asked for; 1 if anything was found."""
+    options = _parser().parse_args(arguments)
+    if importlib.util.find_spec("atheris") is None:
+        print("atheris is not installed; `make fuzz` does that", file=sys.stderr)
+        return 2
+    if options.inside:
+        _fuzz(options.targets[0], options.seconds, options.corpus)
+    targets = options.targets or list(SEEDS)
+    console = Console()
+    rounds = []
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("fuzzing", total=len(targets))
+        for target in targets:
+            progress.update(bar, description=f"fuzzing {target}")
+            rounds.append(_in_a_process(target, options.seconds / len(targets), options.corpus))
+            progress.advance(bar)
+    console.print(_table(rounds))
+    findings = [found.finding for found in rounds if found.finding]
+    for finding in findings:
+        console.print(f"{finding}: {finding.read_bytes()!r}", markup=False, soft_wrap=True)
+    return 1 if findings else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make fuzz ARGS=...", description=__doc__)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"one of {', '.join(SEEDS)}")
+    parser.add_argument("--seconds", type=float, default=210, help="for all of them (210)")
+    parser.add_argument(
+        "--corpus", type=Path, default=ROOT / ".fuzz", help="what it learnt (.fuzz)"
+    )
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def _in_a_process(target: str, seconds: float, corpus: Path) -> Round:
+    """The fuzzer ends its process, whatever comes of it."""
+    folder = corpus / target
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(SEEDS[target]):
+        (folder / f"seed-{number}").write_bytes(seed)
+    (corpus / "words").write_text("".join(f"{_quoted(word)}\n" for word in WORDS))
+    before = set(corpus.glob(f"{target}-*"))
+    command = (sys.executable, "-m", "tests.fuzz", target, "--inside", "--corpus", str(corpus))
+    log = corpus / f"{target}.log"
+    with log.open("w") as output:
+        subprocess.run(
+            [*command, "--seconds", str(seconds)], stdout=output, stderr=output, check=False
+        )
+    text = log.read_text(errors="replace")
+    found = sorted(set(corpus.glob(f"{target}-*")) - before)
+    if not found and "Done " not in text:
+        raise SystemExit(f"the fuzzer failed, see {log}:\n{text[-2000:]}")
+    status = re.findall(r"#(\d+)\t\w+ +cov: (\d+).*? corp: (\d+)/", text)
+    executions, covered, kept = status[-1] if status else (0, 0, 0)
+    return Round(target, int(executions), int(covered), int(kept), found[0] if found else None)
+
+
+def _quoted(word: str) -> str:
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _fuzz(target: str, seconds: float, corpus: Path) -> None:
+    """Never returns."""
+    atheris = importlib.import_module("atheris")
+    with atheris.instrument_imports(include=INSTRUMENTED, enable_loader_override=False):
+        targets = importlib.import_module("tests.fuzz.targets")
+    options = (
+        f"-max_total_time={max(1, round(seconds))}",
+        f"-max_len={INPUT_BYTES_MAX}",
+        f"-timeout={EXAMPLE_SECONDS_MAX}",
+        f"-dict={corpus / 'words'}",
+        f"-artifact_prefix={corpus / target}-",
+        "-len_control=20",
+        str(corpus / target),
+    )
+    atheris.Setup([sys.argv[0], *options], targets.TARGETS[target])
+    atheris.Fuzz()
+
+
+def _table(rounds: Sequence[Round]) -> Table:
+    table = Table("target", "inputs tried", "places reached", "inputs kept", "finding")
+    for found in rounds:
+        counts = (f"{n:,}" for n in (found.executions, found.covered, found.kept))
+        table.add_row(found.target, *counts, found.finding.name if found.finding else "none")
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

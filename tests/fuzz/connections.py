@@ -1,0 +1,56 @@
+"""Where the servers are, with a password in it: however wrong a URL is, nobody gets to see that."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Final
+
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
+from yarl import URL
+
+from tests.fuzz.choices import Choices
+from worker.errors import BadSettings
+from worker.settings import load_settings, without_password, without_secrets
+
+SECRET: Final = "hunter2"
+SCHEMES: Final = ("amqp", "amqps", "mongodb", "http", "")
+SEPARATORS: Final = ("://", ":", ":/", "//", "")
+SECRET_OPTIONS: Final = ("", "tlsCertificateKeyFilePassword", "authMechanismProperties")
+
+
+def connections(data: bytes) -> None:
+    """The settings refuse or take it, the clients too, and nothing of that shows the password."""
+    choices = Choices(data)
+    scheme = choices.one_of(SCHEMES)
+    separator = choices.one_of(SEPARATORS)
+    option = choices.one_of(SECRET_OPTIONS)
+    before, after, rest = (choices.piece(12).decode("latin-1") for _ in range(3))
+    if SECRET in before + after + rest:
+        return  # It is a secret only where the password is.
+    url = f"{scheme}{separator}user:{before}{SECRET}{after}@host{rest}"
+    if option:
+        url += f"{'&' if '?' in rest else '/?'}{option}={before.replace('&', '')}{SECRET}"
+    for name in ("amqp_url", "mongodb_uri"):
+        told = _told(name, url)
+        assert SECRET not in told, (url, told)
+
+
+def _told(name: str, url: str) -> str:
+    """All that anybody says about this URL."""
+    try:
+        load_settings(**{name: url})
+    except BadSettings as refusal:
+        return str(refusal)
+    return without_password(url) + without_secrets(_word_of_the_client(name, url), url)
+
+
+def _word_of_the_client(name: str, url: str) -> str:
+    """What the client library says about a URL that our settings take."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            URL(url) if name == "amqp_url" else parse_uri(url)
+        except (ValueError, PyMongoError) as failure:
+            return str(failure)
+    return "; ".join(str(warning.message) for warning in told)

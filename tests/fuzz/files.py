@@ -1,0 +1,31 @@
+"""A file of movies, as an import reads it: whatever it holds, it is movies or a list of faults."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import bson
+
+from worker.catalogue import PROBLEMS_SHOWN_MAX, check_movies, movies_in
+from worker.errors import BadInput
+
+LINE_CHARACTERS_MAX: Final = 600
+"""Of what is told about a movie; what it holds is cut."""
+
+
+def movies(data: bytes) -> None:
+    """Every movie that is taken can be stored, and every fault is told in a line."""
+    if not data.strip():
+        return  # Told before anything is read of it.
+    try:
+        taken = check_movies(movies_in(data))
+    except BadInput as faults:
+        lines = str(faults).split("\n")
+        assert 2 <= len(lines) <= PROBLEMS_SHOWN_MAX + 2
+        assert all(len(line) <= LINE_CHARACTERS_MAX for line in lines), lines
+        return
+    for movie in taken:
+        assert bson.encode(movie.document)
+        for number, slot in movie.time_slots.items():
+            assert slot["id"] == number
+            assert 0 <= slot["bookedCount"] <= slot["capacity"] < 2**53
