@@ -33,8 +33,10 @@ class Fault:
     seconds: float
     """Between the breaking and the mending."""
     mark: str | None = None
-    """What at least one worker must say of it, or it did not happen; None for what need not
-    concern a worker."""
+    """What at least one worker must say of it, or it did not happen; None for what the workers
+    need not notice, or what their drivers bridge without a word."""
+    silence_seconds: float = 0
+    """For how long no outcome must have come, or it did not happen."""
     scene: Scene = nothing_special
     may_give_up: bool = False
     """Whether deliveries may fail so often that requests become dead letters ``undeliverable``."""

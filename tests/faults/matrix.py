@@ -53,7 +53,7 @@ def _combined(parts: Sequence[Fault]) -> Fault:
     names = [part.name for part in parts]
     return Fault(
         " + ".join(names),
-        "at the same time: " + "; ".join(part.what for part in parts),
+        " + ".join(part.what for part in parts),
         parts[0].place,
         strike,
         max(part.seconds for part in parts),

@@ -18,12 +18,13 @@ Cell = Callable[[Result], str]
 
 COLUMNS: Final[tuple[tuple[str, Cell], ...]] = (
     ("fault", lambda result: result.fault.what),
-    ("for s", lambda result: f"{result.held_seconds:.0f}"),
+    ("broken s", lambda result: f"{result.held_seconds:.0f}"),
+    ("silence s", lambda result: f"{result.silence_seconds:.1f}"),
     ("requests", lambda result: f"{result.requests:,}"),
     ("confirmed", lambda result: f"{result.outcomes['confirmed']:,}"),
     ("rejected", lambda result: f"{result.outcomes['rejected']:,}"),
     ("dead letters", lambda result: f"{result.given_up:,}"),
-    ("events twice", lambda result: f"{result.duplicates:,}"),
+    ("duplicates", lambda result: f"{result.duplicates:,}"),
     ("first outcome s", lambda result: _seconds(result.first_outcome_seconds)),
     ("all consume s", lambda result: _seconds(result.consuming_seconds)),
     ("lost", lambda result: str(result.lost)),
@@ -75,6 +76,7 @@ def _totals(results: Sequence[Result]) -> list[str]:
     return [
         f"{len(results)} faults: in all, at most",
         f"{sum(result.held_seconds for result in results):.0f}",
+        f"{max(result.silence_seconds for result in results):.1f}",
         f"{sum(result.requests for result in results):,}",
         f"{sum(result.outcomes['confirmed'] for result in results):,}",
         f"{sum(result.outcomes['rejected'] for result in results):,}",

@@ -117,11 +117,11 @@ FAULTS: Final = (
     Fault("primary-steps-down", "MongoDB's primary steps down", "MongoDB", stepped_down, 5),
     Fault(
         "primary-killed", "MongoDB's primary gets SIGKILL and is started", "MongoDB",
-        primary_killed, 10, mark="MongoDB",
+        primary_killed, 10, silence_seconds=1,
     ),
     Fault(
         "primary-paused", "MongoDB's primary gets SIGSTOP, then SIGCONT", "MongoDB",
-        primary_paused, 20, mark="MongoDB",
+        primary_paused, 20, mark="MongoDB", silence_seconds=1,
     ),
     Fault(
         "secondary-killed", "a MongoDB secondary gets SIGKILL and is started", "MongoDB",
@@ -129,14 +129,14 @@ FAULTS: Final = (
     ),
     Fault(
         "majority-killed", "two of MongoDB's three members get SIGKILL and are started",
-        "MongoDB", majority_killed, 15, mark="MongoDB",
+        "MongoDB", majority_killed, 15, silence_seconds=10,
     ),
     Fault(
         "mongodb-stopped", "all of MongoDB is stopped and started", "MongoDB", stopped, 15,
-        mark="MongoDB",
+        mark="MongoDB", silence_seconds=10,
     ),
     Fault(
         "disk-full", "MongoDB answers every write with OutOfDiskSpace", "MongoDB", disk_full, 10,
-        mark=str(OUT_OF_DISK_SPACE),
+        mark=str(OUT_OF_DISK_SPACE), silence_seconds=8,
     ),
 )  # fmt: skip

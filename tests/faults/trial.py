@@ -22,6 +22,7 @@ PATIENCE_SECONDS: Final = 60
 """How long a broken promise is watched, to say how badly it is broken."""
 ANSWER_SECONDS: Final = 60
 """For the last outcomes after the end of the load; more would be as good as lost."""
+LISTEN_SECONDS: Final = 0.02
 
 Step = Callable[[str], None]
 
@@ -32,6 +33,7 @@ class Result:
 
     fault: Fault
     held_seconds: float
+    silence_seconds: float
     requests: int
     sent_again: int
     outcomes: Counter[str]
@@ -55,6 +57,7 @@ class Recovery:
     """How long after the repair it took; None for what did not come."""
 
     held_seconds: float
+    silence_seconds: float
     first_outcome_seconds: float | None
     consuming_seconds: float | None
     problems: tuple[str, ...]
@@ -80,6 +83,7 @@ async def _break_and_mend(
     stage: Stage, fault: Fault, crowd: Crowd, chance: random.Random, step: Step
 ) -> Recovery:
     heard = stage.heard()
+    listening = asyncio.create_task(_longest_silence(stage))
     step("breaking")
     async with fault.strike(stage, chance):
         broken = time.monotonic()
@@ -88,32 +92,51 @@ async def _break_and_mend(
         held_seconds = time.monotonic() - broken
         step("mending")
     step("waiting for the workers")
-    mended = time.monotonic()
-    problems = []
-    first, consuming = await asyncio.gather(
-        asyncio.wait_for(crowd.first_outcome(mended), PATIENCE_SECONDS),
-        stage.all_consume(mended, PATIENCE_SECONDS),
-        return_exceptions=True,
-    )
-    if isinstance(first, TimeoutError):
-        problems.append(f"no outcome within {PATIENCE_SECONDS} s of the repair")
-    if isinstance(consuming, StillWaiting):
-        problems.append(str(consuming))
-    for unexpected in (first, consuming):
-        if isinstance(unexpected, BaseException) and not isinstance(
-            unexpected, (TimeoutError, StillWaiting)
-        ):
-            raise unexpected
-    if isinstance(consuming, float) and consuming > CONSUMING_SECONDS_MAX:
-        problems.append(f"consuming again only after {consuming:.1f} s")
+    first, consuming, problems = await _until_mended(stage, crowd)
+    listening.cancel()
+    silence_seconds = await listening
     if fault.mark and not any(fault.mark in line for line in stage.said(heard)):
         problems.append(f"no worker said {fault.mark!r}: the fault did not happen")
-    return Recovery(
-        held_seconds,
-        first - mended if isinstance(first, float) else None,
-        consuming if isinstance(consuming, float) else None,
-        tuple(problems),
-    )
+    if silence_seconds < fault.silence_seconds:
+        problems.append(f"no more than {silence_seconds:.1f} s of silence: it did not happen")
+    return Recovery(held_seconds, silence_seconds, first, consuming, tuple(problems))
+
+
+async def _until_mended(stage: Stage, crowd: Crowd) -> tuple[float | None, float | None, list[str]]:
+    """Seconds until the first outcome, and until all consume; and what is wrong with that."""
+    mended = time.monotonic()
+    problems = []
+    first: float | None = None
+    consuming: float | None = None
+    consumption = asyncio.create_task(stage.all_consume(mended, PATIENCE_SECONDS))
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            first = await crowd.first_outcome(mended) - mended
+    except TimeoutError:
+        problems.append(f"no outcome within {PATIENCE_SECONDS} s of the repair")
+    try:
+        consuming = await consumption
+    except StillWaiting as failure:
+        problems.append(str(failure))
+    if consuming is not None and consuming > CONSUMING_SECONDS_MAX:
+        problems.append(f"consuming again only after {consuming:.1f} s")
+    return first, consuming, problems
+
+
+async def _longest_silence(stage: Stage) -> float:
+    """The longest time, until this is cancelled, in which no request got its first outcome."""
+    events = stage.cinema.client.events
+    longest_seconds = 0.0
+    known, since = len(events), time.monotonic()
+    try:
+        while True:
+            await asyncio.sleep(LISTEN_SECONDS)
+            now = time.monotonic()
+            longest_seconds = max(longest_seconds, now - since)
+            if len(events) != known:
+                known, since = len(events), now
+    except asyncio.CancelledError:
+        return longest_seconds
 
 
 async def _all_answered(stage: Stage, crowd: Crowd) -> list[str]:
@@ -146,6 +169,7 @@ async def _audited(
     return Result(
         fault=fault,
         held_seconds=recovery.held_seconds,
+        silence_seconds=recovery.silence_seconds,
         requests=len(crowd.sent),
         sent_again=crowd.sent_again,
         outcomes=crowd.outcomes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from tests.faults.fault import Fault, Place, Scene, nothing_special
@@ -94,40 +95,46 @@ def to_mongodb(stage: Stage) -> list[Proxy]:
     return [stage.store_wire]
 
 
-HARMS: Final[tuple[tuple[str, str, Harm, float], ...]] = (
-    ("cut", "is cut and refused", cut, CUT_SECONDS),
-    ("blackholed", "is blackholed, then works again", blackholed, BLACKHOLE_SECONDS),
-    ("abandoned", "is blackholed, then only new ones work", abandoned, BLACKHOLE_SECONDS),
-    ("delayed", f"takes {DELAY_SECONDS:g} s longer each way", slow, SLOW_SECONDS),
-    ("torn", "is cut in the middle of a frame, again and again", torn, TEARING_SECONDS),
+@dataclass(frozen=True)
+class Damage:
+    """What can be done to any wire."""
+
+    name: str
+    what: str
+    harm: Harm
+    seconds: float
+    silence_seconds: float
+
+
+DAMAGES: Final = (
+    Damage("cut", "is cut and refused", cut, CUT_SECONDS, CUT_SECONDS - 1),
+    Damage("blackholed", "is blackholed, then works again", blackholed, BLACKHOLE_SECONDS, 20),
+    Damage("abandoned", "is blackholed, then only new ones work", abandoned, BLACKHOLE_SECONDS, 20),
+    Damage("delayed", f"takes {DELAY_SECONDS:g} s longer each way", slow, SLOW_SECONDS, 0.3),
+    Damage("torn", "is cut in the middle of a frame, again and again", torn, TEARING_SECONDS, 0.3),
 )
-UNNOTICED: Final = {"delayed"}
 
 
-def _faults(
-    prefix: str, server: str, place: Place, wires: Wires, scene: Scene, mark: str
-) -> Iterator[Fault]:
-    for name, what, harm, seconds in HARMS:
+def _faults(prefix: str, server: str, place: Place, wires: Wires, scene: Scene) -> Iterator[Fault]:
+    for damage in DAMAGES:
 
         def strike(
-            stage: Stage, chance: random.Random, harm: Harm = harm
+            stage: Stage, chance: random.Random, harm: Harm = damage.harm
         ) -> AbstractAsyncContextManager[None]:
             return harm(wires(stage), chance)
 
         yield Fault(
-            f"{prefix}-{name}",
-            f"the connection to {server} {what}",
+            f"{prefix}-{damage.name}",
+            f"the connection to {server} {damage.what}",
             place,
             strike,
-            seconds,
-            mark=None if name in UNNOTICED else mark,
+            damage.seconds,
+            silence_seconds=damage.silence_seconds,
             scene=scene,
         )
 
 
 FAULTS: Final = (
-    *_faults(
-        "broker-wire", "RabbitMQ", "wire to RabbitMQ", to_rabbitmq, nothing_special, "session ends"
-    ),
-    *_faults("store-wire", "MongoDB", "wire to MongoDB", to_mongodb, wired_store, "MongoDB"),
+    *_faults("broker-wire", "RabbitMQ", "wire to RabbitMQ", to_rabbitmq, nothing_special),
+    *_faults("store-wire", "MongoDB", "wire to MongoDB", to_mongodb, wired_store),
 )
