@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from tests.acceptance.cinema import Cinema, request_for, slots
 from tests.acceptance.client import REQUESTS
 from tests.acceptance.processes import WorkerProcess
 from tests.conftest import Servers
+from tests.faults.broker_faults import memory_alarm_of
 from tests.faults.proxy import Proxy
 from worker.embedded import EmbeddedRabbit
 from worker.embedded.process import poll
@@ -107,15 +107,6 @@ async def test_without_mongodb_a_worker_holds_its_prefetch_hands_it_back_and_tak
     assert cinema.client.letters == []
 
 
-@asynccontextmanager
-async def memory_alarm(rabbit: EmbeddedRabbit) -> AsyncIterator[None]:
-    await rabbit.ctl("set_vm_memory_high_watermark", "absolute", "1")
-    try:
-        yield
-    finally:
-        await rabbit.ctl("set_vm_memory_high_watermark", "0.4")
-
-
 async def held_by(rabbit: EmbeddedRabbit) -> tuple[int, int]:
     """How many requests wait, and how many are held."""
     shown = await rabbit.ctl(
@@ -136,7 +127,7 @@ async def test_while_rabbitmq_blocks_publishers_a_worker_takes_no_more_than_its_
     worker.signal(signal.SIGSTOP)
     names = await ids_of(cinema, REQUESTS_IN_ALL)
     before_kib = memory_kib(worker)
-    async with memory_alarm(rabbit):
+    async with memory_alarm_of(rabbit):
         worker.signal(signal.SIGCONT)
         await worker.logged("blocking publishers")
         assert await held_by(rabbit) == (REQUESTS_IN_ALL - PREFETCH, PREFETCH)

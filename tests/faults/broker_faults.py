@@ -6,7 +6,7 @@ import asyncio
 import random
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
 import aio_pika
@@ -16,6 +16,7 @@ from tests.acceptance.client import EVENTS, REQUESTS
 from tests.faults.fault import Fault, Strike
 from tests.faults.outside import BROKEN
 from tests.faults.stage import Stage
+from worker.embedded import EmbeddedRabbit
 from worker.embedded.process import poll
 
 AWAY_SECONDS: Final = 5
@@ -55,6 +56,16 @@ async def killed(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def memory_alarm_of(rabbit: EmbeddedRabbit) -> AsyncIterator[None]:
+    """RabbitMQ believes to be out of memory, and takes nothing from anybody."""
+    await rabbit.ctl("set_vm_memory_high_watermark", "absolute", "1")
+    try:
+        yield
+    finally:
+        await rabbit.ctl("set_vm_memory_high_watermark", "0.4")
+
+
+@asynccontextmanager
 async def memory_alarm(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
     """An alarm stops publishers first of all; so the workers wait until there is a backlog."""
 
@@ -63,16 +74,14 @@ async def memory_alarm(stage: Stage, _chance: random.Random) -> AsyncIterator[No
 
     for post in stage.posts:
         post.worker.signal(signal.SIGSTOP)
-    try:
-        await poll(backlog, BACKLOG_SECONDS)
-        await stage.rabbit.ctl("set_vm_memory_high_watermark", "absolute", "1")
-    finally:
-        for post in stage.posts:
-            post.worker.signal(signal.SIGCONT)
-    try:
+    async with AsyncExitStack() as alarmed:
+        try:
+            await poll(backlog, BACKLOG_SECONDS)
+            await alarmed.enter_async_context(memory_alarm_of(stage.rabbit))
+        finally:
+            for post in stage.posts:
+                post.worker.signal(signal.SIGCONT)
         yield
-    finally:
-        await stage.rabbit.ctl("set_vm_memory_high_watermark", "0.4")
 
 
 @asynccontextmanager
@@ -145,7 +154,7 @@ FAULTS: Final = (
         mark="session ends",
     ),
     Fault(
-        "memory-alarm", "RabbitMQ's memory alarm goes on and off", "RabbitMQ", memory_alarm, 12,
+        "memory-alarm", "RabbitMQ's memory alarm goes on and off", "RabbitMQ", memory_alarm, 20,
         mark="are not confirmed",
     ),
     Fault(

@@ -49,7 +49,7 @@ class Proxy:
         (self.port,) = free_ports(1)
         self.delay_seconds = 0.0
         self._target = target
-        self._pairs: set[Pair] = set()
+        self._pairs: list[Pair] = []
         self._serving: set[asyncio.Task[None]] = set()
         self._passes = True
         self._tearing: random.Random | None = None
@@ -94,6 +94,10 @@ class Proxy:
         for pair in self._pairs:
             pair.passing.clear()
 
+    def blackhole_newest(self) -> None:
+        """Let nothing through on the connection that was opened last, and on no other."""
+        self._pairs[-1].passing.clear()
+
     def restore(self, *, old_connections: bool = True) -> None:
         """Let everything through again; without ``old_connections``, only what is new."""
         self._passes = True
@@ -132,7 +136,7 @@ class Proxy:
         pair = Pair(writer, server, torn_after_chunks=self._chunks_until_torn())
         if self._passes:
             pair.passing.set()
-        self._pairs.add(pair)
+        self._pairs.append(pair)
         pumps = [
             asyncio.create_task(self._pump(pair, reader, server, from_client=True)),
             asyncio.create_task(self._pump(pair, answers, writer, from_client=False)),
@@ -143,7 +147,7 @@ class Proxy:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            self._pairs.discard(pair)
+            self._pairs.remove(pair)
             for end in (writer, server):
                 end.close()
             self.lost()

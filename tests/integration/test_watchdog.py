@@ -14,15 +14,18 @@ from aio_pika.abc import AbstractIncomingMessage
 from contracts.topology import REQUESTS
 from tests.acceptance.client import Client
 from tests.conftest import Servers
-from tests.faults.broker_faults import SHUT_CHANNELS
+from tests.faults.broker_faults import SHUT_CHANNELS, memory_alarm_of
 from tests.faults.proxy import Proxy
 from worker.broker import Session, watchdog
 from worker.errors import SessionLost
+from worker.messages import Message
 
 DEADLINE_SECONDS: Final = 15
 """The promise itself; with the times of these tests it is kept much sooner."""
 LOOKS: Final = 5
 """More than it takes to come to a conclusion."""
+SILENT_LOOKS: Final = 40
+"""In which the client must hear two heartbeats."""
 
 
 @pytest.fixture(autouse=True)
@@ -82,16 +85,45 @@ async def test_a_channel_that_the_broker_lost_without_a_word_ends_the_session(
         await watched(session)
 
 
-async def test_a_broker_that_does_not_answer_ends_the_session(
-    client: Client, servers: Servers, wire: Proxy
-) -> None:
+@pytest.fixture
+def wired_url(client: Client, servers: Servers, wire: Proxy) -> str:
+    """RabbitMQ by way of the wire, and often heard."""
     assert client
     here = urlsplit(servers.amqp_url)
-    url = here._replace(netloc=here.netloc.replace(f":{here.port}", f":{wire.port}")).geturl()
-    session = await Session.open(url, 10)
+    there = here.netloc.replace(f":{here.port}", f":{wire.port}")
+    return here._replace(netloc=there, query="heartbeat=2").geturl()
+
+
+async def test_a_broker_that_does_not_answer_ends_the_session(wired_url: str, wire: Proxy) -> None:
+    session = await Session.open(wired_url, 10)
     wire.blackhole()
     with pytest.raises(SessionLost):
         await watched(session)
+    await session.close()
+
+
+async def test_a_broker_that_is_silent_only_where_events_are_published_ends_the_session(
+    wired_url: str, wire: Proxy
+) -> None:
+    session = await Session.open(wired_url, 10)
+    wire.blackhole_newest()
+    with pytest.raises(SessionLost, match="silent"):
+        await watched(session)
+    await session.close()
+
+
+async def test_a_broker_that_blocks_publishers_by_an_alarm_is_not_taken_for_silent(
+    wired_url: str, servers: Servers
+) -> None:
+    if servers.embedded is None:
+        pytest.skip("the broker is not ours to alarm")
+    session = await Session.open(wired_url, 10)
+    event = Message(exchange="", routing_key=REQUESTS, body=b"{}", headers={}, mandatory=False)
+    async with memory_alarm_of(servers.embedded.rabbit):
+        publishing = asyncio.create_task(session.publish([event]))
+        await looks(session, SILENT_LOOKS)
+        assert not publishing.done()
+    assert await publishing == [True]
     await session.close()
 
 

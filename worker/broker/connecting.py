@@ -15,7 +15,9 @@ from worker.broker.inflow import Inflow
 from worker.errors import BrokerUnusable
 from worker.settings import without_password, without_secrets
 
-CONNECT_TIMEOUT_SECONDS: Final = 10
+CONNECT_TIMEOUT_SECONDS: Final = 8
+"""Together with the longest wait between two attempts less than 15 s, within which a worker is back
+after its server: an attempt may have begun just before."""
 CLOSE_TIMEOUT_SECONDS: Final = 2
 HEARTBEAT_SECONDS: Final = 10
 """A silent peer is given up after three of them."""
@@ -44,6 +46,11 @@ class Connection(aio_pika.Connection):
     def inflow(self) -> Inflow:
         """What comes on this connection, once it is open."""
         return self._diverting.inflow
+
+    @property
+    def heartbeat_seconds(self) -> int:
+        """In which the broker lets itself be heard at least twice; 0 if it need not."""
+        return self.transport.connection.connection_tune.heartbeat if self.transport else 0
 
 
 class _Diverting(TransportFactory):

@@ -44,6 +44,8 @@ class Inflow:
     """Parts what comes on a connection into what its channels take themselves and the rest."""
 
     def __init__(self, pass_on: Callable[[bytes], None]) -> None:
+        self.heard_count = 0
+        """How often anything came; while it stands still, the broker is silent."""
         self._pass_on = pass_on
         self._pending = b""
         self._channels: dict[int, _Assembly] = {}
@@ -54,6 +56,7 @@ class Inflow:
 
     def __call__(self, data: bytes) -> None:
         """Take bytes as they come from the socket."""
+        self.heard_count += 1
         data = self._pending + data if self._pending else data
         if data.startswith(PROTOCOL_HEADER):
             self._pass_on(data)

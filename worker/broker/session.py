@@ -38,7 +38,7 @@ class Session:
         self._channels = (taking, publishing)
         self.deliveries = Deliveries(taking)
         self.publisher = Publisher(publishing)
-        self._watchdog = Watchdog(taking, self.deliveries)
+        self._watchdog = Watchdog(taking, self.deliveries, connections[-1])
         self._replies = replies
 
     @classmethod

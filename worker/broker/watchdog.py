@@ -3,17 +3,21 @@
 A connection or a channel that closes says so, and so does a consumer that the broker cancels. But
 a broker can lose a channel without a word, a consumer can be forgotten, and a network can swallow
 every packet. So the broker is asked every few seconds, on the very channel that takes requests,
-how the queue is. Decides only that a session is of no use; the runtime opens the next one.
+how the queue is. On the connection that publishes it cannot be asked, for there it answers nothing
+while an alarm blocks publishers; but heartbeats it sends even then. Decides only that a session is
+of no use; the runtime opens the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 from typing import Final, Never
 
 from contracts import topology
 from worker.broker.channels import DirectChannel
+from worker.broker.connecting import Connection
 from worker.broker.failures import translated_failures
 from worker.broker.taking import Deliveries
 from worker.errors import SessionLost
@@ -22,6 +26,10 @@ LOOK_SECONDS: Final = 3
 ANSWER_SECONDS: Final = 6
 """For a question that takes milliseconds. Both together leave a new session several of the 15 s
 within which a worker that does not consume has to be back."""
+
+SILENT_HEARTBEATS: Final = 1.2
+"""RabbitMQ sends two in each heartbeat interval when it has nothing else to say. The client library
+waits for three intervals, which is more than half a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +52,20 @@ class Look:
 
 
 class Watchdog:
-    """Looks after the consumer of one session."""
+    """Looks after the consumer of one session, and after the connection that it publishes on."""
 
-    def __init__(self, channel: DirectChannel, deliveries: Deliveries) -> None:
+    def __init__(
+        self, channel: DirectChannel, deliveries: Deliveries, publishing: Connection
+    ) -> None:
         self._channel = channel
         self._deliveries = deliveries
+        self._publishing = publishing
+        self._heard_count = 0
+        self._silent_looks = 0
         self._looking: asyncio.Task[Look] | None = None
 
     async def watch(self) -> Never:
-        """Raise SessionLost when the broker does not answer, or hands nothing over.
+        """Raise SessionLost when the broker does not answer, hands nothing over, or is silent.
 
         May be cancelled at any moment: a question under way is then left to its end, because
         one that is cancelled would close the channel.
@@ -62,11 +75,25 @@ class Watchdog:
             await asyncio.sleep(LOOK_SECONDS)
             self._looking = asyncio.create_task(self._look())
             look = await asyncio.shield(self._looking)
+            self._listen()
             if self._deliveries.stopped:
                 continue
             if before and before.fault and look.fault and before.last_tag == look.last_tag:
                 raise SessionLost(f"nothing comes from {topology.REQUESTS}: {look.fault}")
             before = look
+
+    def _listen(self) -> None:
+        """Count looks and not the clock: a worker that was paused has not listened."""
+        heard_count = self._publishing.inflow.heard_count
+        silent = heard_count == self._heard_count
+        self._heard_count = heard_count
+        self._silent_looks = self._silent_looks + 1 if silent else 0
+        silence_seconds = self._silent_looks * LOOK_SECONDS
+        if silence_seconds >= SILENT_HEARTBEATS * (self._publishing.heartbeat_seconds or math.inf):
+            raise SessionLost(
+                f"RabbitMQ has been silent for {silence_seconds:g} s on the connection that "
+                "publishes events"
+            )
 
     async def _look(self) -> Look:
         with translated_failures(f"asking RabbitMQ about {topology.REQUESTS}"):
