@@ -39,6 +39,11 @@ that a peer which silently went away is noticed while the broker still waits for
 SERVER_SELECTION_TIMEOUT_SECONDS: Final = 5
 """How long a command waits for a primary: an election takes about as long (12 s at the most)."""
 
+MONITOR_SECONDS: Final = 5
+"""How often the driver looks after each server, and how long it waits then. A server that silently
+went away is given up after both, with all connections to it, instead of half a minute; else every
+pooled connection would have to run into its own timeout."""
+
 CLOSE_TIMEOUT_SECONDS: Final = 1
 """For the end of commits at a stop; what has not ended by then is as good as crashed."""
 
@@ -200,6 +205,8 @@ def _defaults_for(uri: str) -> dict[str, Any]:
     defaults = {
         "timeoutMS": OPERATION_TIMEOUT_SECONDS * 1000,
         "serverSelectionTimeoutMS": SERVER_SELECTION_TIMEOUT_SECONDS * 1000,
+        "connectTimeoutMS": MONITOR_SECONDS * 1000,
+        "heartbeatFrequencyMS": MONITOR_SECONDS * 1000,
     }
     written = uri.lower()
     # With what stands before an option's name: connectTimeoutMS ends like timeoutMS.
