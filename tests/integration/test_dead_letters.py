@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any, Final
 
@@ -85,6 +86,23 @@ async def test_a_list_counts_by_error_shows_the_oldest_and_leaves_all_as_they_we
         f"r-{number}" for number in range(7)
     ]
     assert found[7].body == b"\x1b[31mno JSON"
+
+
+async def test_hundreds_of_letters_keep_their_order_however_often_they_are_looked_at(
+    letters: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 20)
+    bodies_sent = [str(number).encode() for number in range(2000)]
+    exchange = await letters.channel.get_exchange(DEAD_LETTERS)
+    for start in range(0, 2000, 500):
+        some = [aio_pika.Message(body) for body in bodies_sent[start : start + 500]]
+        await asyncio.gather(*(exchange.publish(message, "") for message in some))
+    for _ in range(3):
+        seen: list[bytes] = []
+        async with broker_letters.dead_letters(settings.amqp_url) as queue:
+            async for portion in queue.portions():
+                seen += [letter.delivery.body for letter in portion]
+        assert seen == bodies_sent
 
 
 async def test_only_the_chosen_are_listed_up_to_the_limit(
@@ -217,6 +235,7 @@ async def test_letters_that_go_away_meanwhile_end_the_look_and_the_rest_returns(
     letters: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 2)
+    monkeypatch.setattr(broker_letters, "RETURNED_SECONDS", 0)
     for number in range(5):
         await post(letters, str(number).encode())
     async with broker_letters.dead_letters(settings.amqp_url) as queue:

@@ -9,18 +9,17 @@ confirmed the copy. However often one looks, nothing is lost.
 
 Letters come in portions, each from a consumer of its own that ends before the portion is handed
 on: so no more than a portion is in memory, while those that were seen already stay with the
-channel, out of the way, until the end. They are returned one by one in the order in which they
-came: before RabbitMQ 4.0 to the end of the queue, from then on to where they were.
+channel, out of the way, until the end. They are returned portion by portion, in order: before
+RabbitMQ 4.0 to the end of the queue, from then on to where they were.
 """
 
 from __future__ import annotations
 
 import asyncio
-from array import array
+import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain
 from typing import Final, Self
 
 from pamqp.commands import Queue
@@ -42,6 +41,13 @@ PORTION_LETTERS: Final = 500
 """At most 32 MB of bodies where each is as long as a request may be."""
 RENEWED_AFTER_RETURNS: Final = 10
 """Half of the delivery limit that RabbitMQ 4 gives to a queue without one."""
+RETURNS_IN_FLIGHT: Final = 16
+"""Portions; RabbitMQ keeps the order of up to 32 commands that it has not carried out yet
+(SOFT_LIMIT in its rabbit_fifo_client.erl), and returns those beyond in any order."""
+RETURNED_SECONDS: Final = 5
+RETURNED_POLL_SECONDS: Final = 0.02
+"""How long one waits to see letters in their queue again, and how often one looks; they may be
+gone from there once more, if somebody else takes them."""
 PATIENCE_SECONDS: Final = 1
 """After so long without a letter one asks the broker whether there are any left."""
 
@@ -75,8 +81,8 @@ class LetterQueue:
         self._arrived: list[Letter] = []
         self._arrival = asyncio.Event()
         self._portion: dict[int, Letter] = {}
-        self._kept = array("Q")
-        """The tags of what was seen and goes back, eight bytes each, in order."""
+        self._kept: list[tuple[int, int]] = []
+        """Of each portion that goes back, in whole or in part: its last tag, and how many."""
         self.count = count
         """How many letters there were when the queue was opened; no more are handed out."""
 
@@ -116,7 +122,7 @@ class LetterQueue:
             self._portion = {letter.delivery.tag: letter for letter in portion}
             yield portion
             await self._renew([p for p in self._portion.values() if _is_worn(p)])
-            self._kept.extend(self._portion)
+            self._keep(list(self._portion))
             self._portion.clear()
 
     async def publish(self, messages: Sequence[Message]) -> list[bool]:
@@ -132,13 +138,37 @@ class LetterQueue:
 
     async def close(self) -> None:
         """Return to the queue what was not removed, and disconnect."""
-        tags = chain(self._kept, self._portion, (letter.delivery.tag for letter in self._arrived))
+        self._keep(list(self._portion))
+        self._keep([letter.delivery.tag for letter in self._arrived])
         with suppress(SessionLost), translated_failures("returning dead letters"):
-            for tag in tags:
-                await self._channel.basic_nack(tag, requeue=True, wait=False)
-            # Answered only after all that went before, so by then everything is back.
+            await self._return()
             await self._channel.close()
         await asyncio.gather(*(close_connection(connection) for connection in self._connections))
+
+    def _keep(self, tags: Sequence[int]) -> None:
+        if tags:
+            self._kept.append((tags[-1], len(tags)))
+
+    async def _return(self) -> None:
+        """Hand back what is kept, and wait until it is there for others again."""
+        expected = (await _declared(self._channel)).message_count or 0
+        is_alone = True
+        for start in range(0, len(self._kept), RETURNS_IN_FLIGHT):
+            for tag, count in self._kept[start : start + RETURNS_IN_FLIGHT]:
+                await self._channel.basic_nack(tag, multiple=True, requeue=True, wait=False)
+                expected += count
+            # Where somebody else takes letters, there is no order to keep.
+            is_alone = is_alone and await self._are_there(expected)
+
+    async def _are_there(self, expected: int) -> bool:
+        """Wait until so many letters are ready; False if that takes too long."""
+        # Without a timeout, which would cancel the question, and with it the channel.
+        end = time.monotonic() + RETURNED_SECONDS
+        while ((await _declared(self._channel)).message_count or 0) < expected:
+            if time.monotonic() > end:
+                return False
+            await asyncio.sleep(RETURNED_POLL_SECONDS)
+        return True
 
     async def _take(self, most: int) -> list[Letter]:
         """The next letters, ``most`` unless there are fewer left."""
