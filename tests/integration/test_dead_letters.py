@@ -92,6 +92,7 @@ async def test_hundreds_of_letters_keep_their_order_however_often_they_are_looke
     letters: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 20)
+    monkeypatch.setattr(broker_letters, "KEPT_PER_CHANNEL", 900)
     bodies_sent = [str(number).encode() for number in range(2000)]
     exchange = await letters.channel.get_exchange(DEAD_LETTERS)
     for start in range(0, 2000, 500):

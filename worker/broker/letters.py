@@ -20,6 +20,7 @@ import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import Final, Self
 
 from pamqp.commands import Queue
@@ -41,6 +42,9 @@ PORTION_LETTERS: Final = 500
 """At most 32 MB of bodies where each is as long as a request may be."""
 RENEWED_AFTER_RETURNS: Final = 10
 """Half of the delivery limit that RabbitMQ 4 gives to a queue without one."""
+KEPT_PER_CHANNEL: Final = 2000
+"""For each acknowledgement RabbitMQ walks past all that is unsettled before it on its channel; and
+a connection has 2047 channels, which is enough to keep four million letters."""
 RETURNS_IN_FLIGHT: Final = 16
 """Portions; RabbitMQ keeps the order of up to 32 commands that it has not carried out yet
 (SOFT_LIMIT in its rabbit_fifo_client.erl), and returns those beyond in any order."""
@@ -65,6 +69,15 @@ class Letter:
         return self.properties.headers or {}
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Letters of one portion that go back: all that is unsettled up to a tag of their channel."""
+
+    channel: DirectChannel
+    last_tag: int
+    count: int
+
+
 class LetterQueue:
     """The dead letters, each of which is handed out once."""
 
@@ -81,8 +94,9 @@ class LetterQueue:
         self._arrived: list[Letter] = []
         self._arrival = asyncio.Event()
         self._portion: dict[int, Letter] = {}
-        self._kept: list[tuple[int, int]] = []
-        """Of each portion that goes back, in whole or in part: its last tag, and how many."""
+        self._kept: list[_Kept] = []
+        self._kept_here_count = 0
+        """On the channel that is in use."""
         self.count = count
         """How many letters there were when the queue was opened; no more are handed out."""
 
@@ -142,23 +156,25 @@ class LetterQueue:
         self._keep([letter.delivery.tag for letter in self._arrived])
         with suppress(SessionLost), translated_failures("returning dead letters"):
             await self._return()
-            await self._channel.close()
         await asyncio.gather(*(close_connection(connection) for connection in self._connections))
 
     def _keep(self, tags: Sequence[int]) -> None:
         if tags:
-            self._kept.append((tags[-1], len(tags)))
+            self._kept.append(_Kept(self._channel, tags[-1], len(tags)))
+            self._kept_here_count += len(tags)
 
     async def _return(self) -> None:
         """Hand back what is kept, and wait until it is there for others again."""
         expected = (await _declared(self._channel)).message_count or 0
         is_alone = True
-        for start in range(0, len(self._kept), RETURNS_IN_FLIGHT):
-            for tag, count in self._kept[start : start + RETURNS_IN_FLIGHT]:
-                await self._channel.basic_nack(tag, multiple=True, requeue=True, wait=False)
-                expected += count
-            # Where somebody else takes letters, there is no order to keep.
-            is_alone = is_alone and await self._are_there(expected)
+        # Two channels are two processes of the broker, which do not wait for each other.
+        for channel, portions in groupby(self._kept, lambda kept: kept.channel):
+            while some := list(islice(portions, RETURNS_IN_FLIGHT)):
+                for kept in some:
+                    await channel.basic_nack(kept.last_tag, multiple=True, requeue=True, wait=False)
+                    expected += kept.count
+                # Where somebody else takes letters, there is no order to keep.
+                is_alone = is_alone and await self._are_there(expected)
 
     async def _are_there(self, expected: int) -> bool:
         """Wait until so many letters are ready; False if that takes too long."""
@@ -173,6 +189,9 @@ class LetterQueue:
     async def _take(self, most: int) -> list[Letter]:
         """The next letters, ``most`` unless there are fewer left."""
         with translated_failures(f"consuming from {QUEUE}"):
+            if self._kept_here_count >= KEPT_PER_CHANNEL:
+                self._channel = await open_channel(self._connections[0], confirms=False)
+                self._kept_here_count = 0
             await self._channel.basic_qos(prefetch_count=most, timeout=RPC_TIMEOUT_SECONDS)
             tag = await self._channel.consume(QUEUE, self._on_arrival)
             while len(self._arrived) < most:
