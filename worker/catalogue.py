@@ -22,6 +22,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from worker.decision import Malformed, Movie
 from worker.errors import BadInput, Conflict, StoreUnusable
+from worker.printing import listed
 from worker.settings import Settings
 from worker.store import Store
 from worker.store.catalogue import MovieChange, decoded, movie_id_of, require_storable, shortened
@@ -38,6 +39,7 @@ LOST_RACES_SECONDS: Final = 30
 its commits take longer than a read and a write here."""
 LONGEST_WAIT_SECONDS: Final = 0.1
 PROBLEMS_SHOWN_MAX: Final = 20
+ADOPT: Final = "`reservation-worker movies adopt`, so that an audit knows of them"
 
 Kind = Literal["new", "changed", "unchanged"]
 KINDS: Final[tuple[Kind, ...]] = ("new", "changed", "unchanged")
@@ -67,6 +69,9 @@ async def import_movies(settings: Settings, file: str) -> None:
     counts = Counter(done.kinds.values())
     kinds = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS)
     print(f"imported {counts.total()} movies: {kinds}", flush=True)
+    added = [movie for movie in movies if done.kinds.get(movie.movie_id) in {"new", "changed"}]
+    if any(slot["bookedCount"] for movie in added for slot in movie.time_slots.values()):
+        print("some seats are booked already: adopt them with", ADOPT, file=sys.stderr)
     done.require_all()
 
 
@@ -156,7 +161,8 @@ class _Import:
     def require_all(self) -> None:
         """Raises BadInput that lists what was refused, if anything was."""
         if self.refused:
-            raise _listed("refused, and left as they are:", list(self.refused.values()))
+            refused = list(self.refused.values())
+            raise BadInput(listed("refused, and left as they are:", refused, PROBLEMS_SHOWN_MAX))
 
     def _refuse(self, movie: GivenMovie, reason: str) -> None:
         self.kinds.pop(movie.movie_id, None)
@@ -243,14 +249,8 @@ def check_movies(values: Iterable[tuple[str, object]]) -> list[GivenMovie]:
         if first is not movie:
             problems.append(f"{where}: {movie.movie_id} is in {first.where} too; give it once")
     if problems:
-        raise _listed("nothing was imported:", problems)
+        raise BadInput(listed("nothing was imported:", problems, PROBLEMS_SHOWN_MAX))
     return list(movies.values())
-
-
-def _listed(summary: str, problems: Sequence[str]) -> BadInput:
-    hidden = len(problems) - PROBLEMS_SHOWN_MAX
-    more = [f"and {hidden} more"] if hidden > 0 else []
-    return BadInput("\n  ".join([summary, *problems[:PROBLEMS_SHOWN_MAX], *more]))
 
 
 def _checked(where: str, value: object) -> GivenMovie:

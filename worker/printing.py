@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 from worker.errors import WorkerError
 
@@ -40,3 +41,10 @@ def shortened(text: str, characters_max: int) -> str:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def listed(summary: str, lines: Sequence[str], lines_max: int) -> str:
+    """The summary and its lines, indented below it; of too many only how many more there are."""
+    hidden = len(lines) - lines_max
+    more = [f"and {hidden} more"] if hidden > 0 else []
+    return "\n  ".join([summary, *lines[:lines_max], *more])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from tests.integration.movies import Database, book, book_meanwhile, insert, slo
 from tests.unit.values import ask
 from worker.books.adoption import NotAdopted, adopt_movies
 from worker.books.audit import PromisesBroken, audit_database
+from worker.catalogue import import_movies
 from worker.settings import Settings
 from worker.store import Store
 
@@ -102,6 +105,26 @@ async def test_what_cannot_be_an_opening_balance_is_refused_and_all_else_is_reco
     ]
     assert refusal.value.exit_code == 1
     assert await balances(database) == {"heat/2": 0}
+
+
+async def test_an_import_of_booked_seats_says_how_an_audit_gets_to_know_of_them(
+    settings: Settings, tmp_path: Path, capsys: Shown
+) -> None:
+    file = tmp_path / "movies.json"
+    plain = {"_id": "alien", "timeSlots": [slot(1)]}
+    file.write_text(json.dumps([plain]))
+    await import_movies(settings, str(file))
+    assert capsys.readouterr().err == ""
+    file.write_text(json.dumps([plain, {"_id": "heat", "timeSlots": [slot(1, bookedCount=3)]}]))
+    await import_movies(settings, str(file))
+    assert "`reservation-worker movies adopt`" in capsys.readouterr().err
+    with pytest.raises(PromisesBroken):
+        await audit_database(settings)
+    await adopt_movies(settings)
+    await audit_database(settings)
+    capsys.readouterr()
+    await import_movies(settings, str(file))
+    assert capsys.readouterr().err == ""
 
 
 async def test_two_who_adopt_at_once_record_each_balance_once(

@@ -249,6 +249,25 @@ async def test_letters_that_go_away_meanwhile_end_the_look_and_the_rest_returns(
     assert bodies(letters.letters) == [b"2", b"3", b"4", b"0", b"1"]
 
 
+async def test_a_look_that_is_interrupted_leaves_every_letter(
+    letters: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 2)
+    for number in range(5):
+        await post(letters, str(number).encode())
+
+    async def look() -> None:
+        async with broker_letters.dead_letters(settings.amqp_url) as queue:
+            async for portion in queue.portions():
+                await queue.remove(portion[:1])
+                if portion[0].delivery.tag > 1:
+                    raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await look()
+    assert sorted(bodies(await all_of(letters, 3))) == [b"1", b"3", b"4"]
+
+
 async def test_an_empty_queue_and_a_missing_one_are_told_apart(
     letters: Client, settings: Settings, capsys: Shown
 ) -> None:

@@ -11,8 +11,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from rich.console import Console
-
 from contracts import OutcomeEvent, UnreadableRequest, topology
 from worker.announcement import outcome_events
 from worker.broker.letters import Letter, LetterQueue, dead_letters
@@ -21,7 +19,7 @@ from worker.consent import require_consent
 from worker.decision import decide
 from worker.errors import BrokerUnusable
 from worker.letters.reading import Choice, OpenedLetter, Survey, read_through, survey
-from worker.letters.showing import counts_table
+from worker.letters.showing import counts_table, tables
 from worker.messages import Message
 from worker.reply import reply_address
 from worker.settings import Settings
@@ -143,7 +141,7 @@ async def counted(settings: Settings, choice: Choice) -> Survey:
     """Look at all letters and print how many there are of each error, and how many are chosen."""
     async with dead_letters(settings.amqp_url) as queue:
         found = await survey(queue, choice, 0)
-    Console().print(counts_table(found.counts))
+    tables().print(counts_table(found.counts))
     return found
 
 

@@ -7,6 +7,7 @@ tricks with the terminal of who reads it.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Final
@@ -23,6 +24,8 @@ from worker.printing import print_line, printable, shortened
 from worker.settings import Settings
 
 LETTERS_SHOWN_MAX: Final = 20
+PIPE_COLUMNS: Final = 500
+"""More than the longest ids and a detail take; a table is only as wide as it has to be."""
 DETAIL_CHARACTERS_MAX: Final = 100
 
 
@@ -37,7 +40,7 @@ async def list_letters(settings: Settings, choice: Choice, *, limit: int) -> Non
     """
     async with dead_letters(settings.amqp_url) as queue:
         found = await survey(queue, choice, limit)
-    console = Console()
+    console = tables()
     console.print(counts_table(found.counts))
     if found.first:
         console.print(_letters_table(found.first))
@@ -61,6 +64,11 @@ async def show_letter(settings: Settings, letter_id: str) -> None:
     if count > 1:
         names = ", ".join(dict.fromkeys(letter.name for letter in found.first))
         print_line(f"\n{count:,} letters have this id: {names}")
+
+
+def tables() -> Console:
+    """Standard output for tables; into a pipe no cell is folded, so that it can be searched."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
 
 
 def counts_table(counts: Counts) -> Table:

@@ -1,0 +1,102 @@
+"""The commands for operators as processes: what they print, and the code with which they end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from typing import Any
+
+import pytest
+
+from tests.acceptance.cinema import Cinema, request_for, slots
+from tests.acceptance.processes import DEADLINE_SECONDS, ROOT
+from worker.settings import Settings, environment_of
+
+
+async def start(cinema: Cinema, *arguments: str) -> Process:
+    settings = Settings(
+        amqp_url=cinema.amqp_url,
+        mongodb_uri=cinema.mongodb_uri,
+        mongodb_database=cinema.database.name,
+    )
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker", *arguments),
+        cwd=ROOT,
+        env=environment_of(settings),
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+
+
+async def run(cinema: Cinema, *arguments: str) -> tuple[int | None, str, str]:
+    """Its code, and what it wrote to standard output and to standard error."""
+    process = await start(cinema, *arguments)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        output, errors = await process.communicate()
+    return process.returncode, output.decode(), errors.decode()
+
+
+async def test_an_operator_finds_mends_and_repeats_what_went_wrong(cinema: Cinema) -> None:
+    movie = await cinema.show(*slots(10, booked=3))
+    await cinema.client.leave_letters()
+    await cinema.start_worker()
+    good, other = request_for(movie, 2), request_for(movie, 1)
+    await cinema.client.publish_all([good, {**other, "timeSlotId": "1"}])
+    await cinema.client.outcomes([good["requestId"], other["requestId"]])
+
+    code, output, errors = await run(cinema, "audit")
+    assert code == 1
+    assert output.startswith(f"I2 movie {movie}, time slot 1: bookedCount is 5, but 2 people are ")
+    assert errors.startswith("reservation-worker: 1 violations; nothing was changed")
+    assert (await run(cinema, "movies", "adopt"))[0] == 0
+    assert (await run(cinema, "audit"))[0] == 0
+
+    code, output, errors = await run(cinema, "dead-letters", "list", "--error", "invalid_request")
+    assert (code, other["requestId"] in output, errors) == (0, True, "")
+    code, output, errors = await run(cinema, "dead-letters", "redrive")
+    assert (code, "say --yes, or --dry-run" in errors) == (2, True)
+    code, output, errors = await run(cinema, "dead-letters", "redrive", "--yes")
+    assert (code, errors) == (0, "")
+    assert len(await cinema.client.all_events(other["requestId"], 2)) == 2
+
+    code, output, errors = await run(cinema, "replay", good["requestId"])
+    assert (code, output[:30], errors) == (0, "published 1 recorded outcomes ", "")
+    first, again = await cinema.client.all_events(good["requestId"], 2)
+    assert first == again
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_a_signal_ends_an_audit_at_once_however_long_its_scan_would_take(
+    cinema: Cinema, number: signal.Signals, code: int
+) -> None:
+    await cinema.database.create_collection("slow")
+    # A second for each movie, after each of which the server looks whether it shall go on.
+    await cinema.database.slow.insert_many([{"_id": str(number)} for number in range(600)])
+    body = "function() { sleep(1000); return true }"
+    slowly = {"$expr": {"$function": {"body": body, "args": [], "lang": "js"}}}
+    await cinema.database.create_collection("movies", viewOn="slow", pipeline=[{"$match": slowly}])
+    process = await start(cinema, "audit")
+    await scan_begun(cinema)
+    process.send_signal(number)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        assert await process.wait() == code
+    assert await scans(cinema) == []
+
+
+async def scans(cinema: Cinema) -> list[dict[str, Any]]:
+    """What MongoDB is busy with in the database of this test."""
+    pipeline: list[dict[str, Any]] = [
+        {"$currentOp": {}},
+        {"$match": {"ns": f"{cinema.database.name}.slow", "active": True}},
+    ]
+    cursor = await cinema.database.client.admin.aggregate(pipeline)
+    return await cursor.to_list()
+
+
+async def scan_begun(cinema: Cinema) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not await scans(cinema):  # noqa: ASYNC110  # The server has no event for it.
+            await asyncio.sleep(0.05)
