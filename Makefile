@@ -21,7 +21,7 @@ endif
 FUZZER := atheris==3.0.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench faults fuzz lint format clean
+.PHONY: help setup demo test simulate bench faults fuzz lint format clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ demo: setup ## a premiere night on real servers, audited from outside (ARGS="--r
 
 test: setup ## every test, on real servers (ARGS="-k settings -x")
 	$(BIN)/python -m pytest $(ARGS)
+
+simulate: $(INSTALLED) ## worlds in which everything goes wrong (SEEDS=400000), or one (SEED=17)
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 
 bench: setup ## the worker beside an echo and the sketch (ARGS="--quick", ARGS=--help)
 	$(BIN)/python -m tests.benchmarks $(ARGS)

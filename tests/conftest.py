@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 settings.register_profile("reservations", deadline=None, print_blob=True)
 settings.load_profile("reservations")
 
-ORDER: Final = ("unit", "integration", "acceptance")
+ORDER: Final = ("unit", "simulation", "integration", "acceptance")
 """The quickest to fail come first."""
 LAST: Final = "test_restarts.py"
 """Stops and kills the servers that the other tests share."""

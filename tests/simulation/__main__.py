@@ -1,0 +1,123 @@
+"""``make simulate``: many seeds with a progress bar, or one of them step by step.
+
+``make simulate SEEDS=400000`` says which seeds fail and how to see them again; ``make simulate
+SEED=17`` tells the whole story of one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tests.simulation.plan import Plan, plan_of
+from tests.simulation.process import PROCESS
+from tests.simulation.running import Tally, run_seeds
+from tests.simulation.simulation import simulate
+
+FAILURES_MAX: Final = 20
+"""So many failing seeds tell all there is to know."""
+
+STYLES: Final = {"!": "yellow", "broker": "cyan", "mongod": "magenta", "world": "bold"}
+
+
+def main() -> int:
+    """Run what the command line asks for; 1 if anything was found."""
+    parser = argparse.ArgumentParser(prog="make simulate", description=__doc__)
+    parser.add_argument("--seed", type=int, help="live through this one, step by step")
+    parser.add_argument("--seeds", type=int, default=10_000, help="how many (default: 10000)")
+    parser.add_argument("--first", type=int, default=0, help="the first of them (default: 0)")
+    parser.add_argument("--processes", type=int, help="default: one for each core")
+    arguments = parser.parse_args()
+    console = Console(highlight=False, soft_wrap=True)
+    if arguments.seed is not None:
+        return tell_story(console, arguments.seed)
+    return run_many(console, arguments.first, arguments.seeds, arguments.processes)
+
+
+def run_many(console: Console, first: int, count: int, processes: int | None) -> int:
+    """Live through many worlds, and show what they came to."""
+    total = Tally()
+    began = time.monotonic()
+    columns = (
+        TextColumn("simulating"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]} seeds/s, {task.fields[failing]} failing"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=count, speed="0", failing=0)
+        for tally in run_seeds(first, count, processes):
+            total.add(tally)
+            for seed, findings in tally.failures:
+                console.print(f"[red]seed {seed}[/]: {len(findings)} findings, the first of them:")
+                console.print(f"  {findings[0]}", markup=False)
+                console.print(f"  see it again with: make simulate SEED={seed}")
+            speed = f"{total.seeds / (time.monotonic() - began):,.0f}"
+            failing = len(total.failures)
+            progress.update(task, advance=tally.seeds, speed=speed, failing=failing)
+            if failing >= FAILURES_MAX:
+                console.print(f"stopped after {failing} failing seeds")
+                break
+    console.print(what_happened(total))
+    console.print(
+        f"{total.seeds:,} worlds, {total.steps:,} steps, {time.monotonic() - began:,.0f} s: "
+        + (f"[red]{len(total.failures)} failed[/]" if total.failures else "all invariants hold")
+    )
+    return 1 if total.failures else 0
+
+
+def what_happened(tally: Tally) -> Table:
+    """How often each thing went wrong."""
+    table = Table(title="what went wrong in these worlds")
+    for _ in range(2):
+        table.add_column("mishap")
+        table.add_column("times", justify="right")
+    cells = [(kind, f"{count:,}") for kind, count in sorted(tally.happened.items())]
+    cells += [("", "")] * (len(cells) % 2)
+    half = len(cells) // 2
+    for left, right in zip(cells[:half], cells[half:], strict=True):
+        table.add_row(*left, *right)
+    return table
+
+
+def tell_story(console: Console, seed: int) -> int:
+    """Tell every step of one world, and what the auditor says of it."""
+    show_plan(console, plan_of(seed))
+
+    def tell(at_seconds: float, who: str, what: str) -> None:
+        style = STYLES.get(who, "dim" if who.startswith("worker") else "")
+        console.print(f"{at_seconds:10.4f}  {who:<12} {what}", style=style, markup=False)
+
+    class Handler(logging.Handler):
+        """Lets the workers' own log lines take part in the story."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if (process := PROCESS.get(None)) is not None:
+                tell(process.world.now_seconds, process.name, record.getMessage())
+
+    logging.basicConfig(level=logging.INFO, handlers=[Handler()])
+    story = simulate(seed, tell=tell)
+    for finding in story.findings:
+        console.print(finding, style="red", markup=False)
+    console.print(f"seed {seed}: {len(story.findings)} findings in {story.steps} steps")
+    return 1 if story.findings else 0
+
+
+def show_plan(console: Console, plan: Plan) -> None:
+    """What the world is made of."""
+    console.print(f"{plan.workers} workers with batches of {plan.batch_size}")
+    console.print(f"{plan.weather}", markup=False)
+    for movie in plan.movies.values():
+        console.print(f"{movie}", markup=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

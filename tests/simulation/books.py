@@ -1,0 +1,242 @@
+"""What the auditor writes down as it goes: what was asked for, and what the primary has stored.
+
+Says of each write whether it was allowed: whether its bookings are those of its ledger entries, and
+whether each of these was true of a movie that a majority had while its request was under way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from tests.simulation.evidence import (
+    Delivered,
+    Document,
+    MajorityHas,
+    Poisonous,
+    RolledBack,
+    Sent,
+    Written,
+)
+from tests.simulation.oracle import (
+    Verdict,
+    Wish,
+    is_malformed,
+    is_recorded_as,
+    number,
+    read,
+    seats_left,
+    slots_of,
+    told,
+    verdict,
+)
+
+STALE_SECONDS_MAX: Final = 10
+"""How far behind a majority read may be: that long a primary without a majority believes in itself
+(MongoDB's default ``electionTimeoutMillis``)."""
+
+
+class Requests:
+    """What publishers have sent."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[int, bytes] = {}
+        self.first_sent: dict[str, float] = {}
+        self.wishes: defaultdict[str, list[Wish]] = defaultdict(list)
+        self.failures: Counter[str] = Counter()
+        self.poisonous: set[str] = set()
+        self._read: dict[bytes, Wish | None] = {}
+
+    def wish(self, body: bytes) -> Wish | None:
+        """What this body asks for."""
+        if body not in self._read:
+            self._read[body] = read(body)
+        return self._read[body]
+
+    def take_sent(self, fact: Sent) -> None:
+        """A request, new or repeated."""
+        self.bodies[fact.message] = fact.body
+        wish = self.wish(fact.body)
+        if wish is not None:
+            self.first_sent.setdefault(wish.request_id, fact.at_seconds)
+            self.wishes[wish.request_id].append(wish)
+
+    def take_poisonous(self, fact: Poisonous) -> None:
+        """A request that kills."""
+        self.poisonous.add(fact.request_id)
+
+    def take_delivered(self, fact: Delivered) -> None:
+        """How often a delivery has failed."""
+        wish = self.wish(self.bodies[fact.message])
+        if wish is not None:
+            self.failures[wish.request_id] = max(self.failures[wish.request_id], fact.failures)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Both collections after so many writes, by the names that requests use."""
+
+    movies: Mapping[str, Document]
+    ledger: Mapping[str, Document]
+
+
+class Books:
+    """The log of writes, and how much of it a majority had when."""
+
+    def __init__(self, requests: Requests, clock_start: datetime) -> None:
+        self._requests = requests
+        self._clock_start = clock_start
+        self._at_seconds = 0.0
+        self._log = [Stored({}, {})]
+        self._majorities = [(0.0, self._log[0])]
+
+    @property
+    def majority(self) -> Stored:
+        """What a majority has, and what therefore will not be undone."""
+        return self._majorities[-1][1]
+
+    @property
+    def are_undecided(self) -> bool:
+        """Whether there are writes that might still be undone."""
+        return self._log[-1] is not self.majority
+
+    def take_majority(self, fact: MajorityHas) -> None:
+        """A majority has more of the log."""
+        self._majorities.append((fact.at_seconds, self._log[fact.writes]))
+
+    def take_rolled_back(self, fact: RolledBack) -> None:
+        """The end of the log never was."""
+        del self._log[fact.writes + 1 :]
+
+    def take_written(self, fact: Written) -> Iterator[str]:
+        """The log is longer by one write; says everything that is wrong with it."""
+        self._at_seconds = fact.at_seconds
+        before = self._log[-1]
+        movies = dict(before.movies)
+        for key, document in fact.movies.items():
+            if document is None:
+                del movies[str(key)]
+            else:
+                movies[str(key)] = document
+        after = Stored(movies, {**before.ledger, **fact.ledger})
+        self._log.append(after)
+        for document in fact.movies.values():
+            yield from _overbooked(document)
+        if fact.writer == "worker":
+            for key in fact.movies:
+                yield from self._check_booking(str(key), before, after, fact.ledger.values())
+            for request_id, entry in fact.ledger.items():
+                yield from self._check_entry(request_id, entry, before, after)
+
+    def _check_booking(
+        self, name: str, before: Stored, after: Stored, entries: Iterable[Document]
+    ) -> Iterator[str]:
+        """The version by one, the people of the entries that came with it, and nothing else."""
+        expected = dict(before.movies[name])
+        expected["version"] = number(expected, "version") + 1
+        people: Counter[int] = Counter()
+        for entry in entries:
+            if entry["outcome"] == "confirmed" and entry["movieId"] == name:
+                people[entry["timeSlotId"]] += entry["numberOfPeople"]
+        expected["timeSlots"] = [
+            {**slot, "bookedCount": number(slot, "bookedCount") + people[slot["id"]]}
+            if slot["id"] in people
+            else slot
+            for slot in expected["timeSlots"]
+        ]
+        if not people or expected != after.movies[name]:
+            yield f"I2, I6: {name} became {after.movies[name]}, not {expected}"
+
+    def _check_entry(
+        self, request_id: str, entry: Document, before: Stored, after: Stored
+    ) -> Iterator[str]:
+        if request_id in before.ledger:
+            yield f"I3: {request_id} was recorded before: {before.ledger[request_id]}"
+        wishes = [w for w in self._requests.wishes[request_id] if is_recorded_as(w, entry)]
+        if not wishes:
+            yield f"I3: nobody asked for {entry}"
+            return
+        decided_at = entry["decidedAt"]
+        if not self._moment(self._requests.first_sent[request_id]) <= decided_at <= self._moment():
+            yield f"{request_id} was decided at {decided_at}, out of its time"
+        # Bodies with the same content may differ in when they expire.
+        possible = {
+            v for w in wishes for v in self._possible(w, decided_at, before, after, request_id)
+        }
+        if told(entry) not in possible:
+            yield f"I3: {entry} was never true; it could have been one of {possible}"
+
+    def _moment(self, at_seconds: float | None = None) -> datetime:
+        """The time on the worker's clock, in milliseconds."""
+        at = self._at_seconds if at_seconds is None else at_seconds
+        moment = self._clock_start + timedelta(seconds=at)
+        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+    def _possible(
+        self, wish: Wish, now: datetime, before: Stored, after: Stored, request_id: str
+    ) -> Iterator[Verdict]:
+        """Whatever the wish may have got: on what a majority had, and behind its own batch."""
+        if wish.faults:
+            yield "invalid_request", None, None
+            return
+        stored = before.movies.get(wish.movie_id)
+        booked = stored is not after.movies.get(wish.movie_id)
+        for movie in self.movies_seen(wish, self._at_seconds):
+            if movie is not None and is_malformed(movie, wish.time_slot_id):
+                continue
+            yield from _rejection(verdict(wish, movie, now))
+            if booked and number(movie or {}, "version") == number(stored or {}, "version"):
+                yield from _rejection(verdict(wish, movie, now, raised=1))
+        if booked:
+            for seats, asked_by in self._rooms(wish, before, after):
+                reason, version, left = verdict(wish, stored, now, 1, seats)
+                if reason == "confirmed" and asked_by == request_id:
+                    yield reason, version, seats - wish.people
+                elif reason != "confirmed":
+                    yield reason, version, left
+
+    def _rooms(self, wish: Wish, before: Stored, after: Stored) -> Iterator[tuple[int, str]]:
+        """The seats left in the slot before each confirmation of this write, and whose it is."""
+        slot = slots_of(before.movies[wish.movie_id]).get(wish.time_slot_id)
+        if slot is None:
+            return
+        confirmed = [
+            entry
+            for name, entry in after.ledger.items()
+            if name not in before.ledger
+            and (entry["outcome"], entry.get("movieId"), entry.get("timeSlotId"))
+            == ("confirmed", wish.movie_id, wish.time_slot_id)
+        ]
+        left = seats_left(slot)
+        for entry in sorted(confirmed, key=lambda entry: -int(entry["seatsAvailable"])):
+            yield left, entry["_id"]
+            left -= entry["numberOfPeople"]
+        yield left, ""
+
+    def movies_seen(self, wish: Wish, now_seconds: float) -> Iterator[Document | None]:
+        """The movie as a majority had it at any time since shortly before the wish was sent."""
+        since = self._requests.first_sent[wish.request_id] - STALE_SECONDS_MAX
+        until = now_seconds + 1
+        for began, stored in reversed(self._majorities):
+            if began < until:
+                yield stored.movies.get(wish.movie_id)
+            if began <= since:
+                return
+            until = began
+
+
+def _overbooked(movie: Document | None) -> Iterator[str]:
+    for slot in (movie or {}).get("timeSlots", ()):
+        # Text is more than any number, for MongoDB and so for its validator.
+        if not isinstance(slot["capacity"], str) and not (
+            0 <= number(slot, "bookedCount") <= slot["capacity"]
+        ):
+            yield f"I1: overbooked: {movie}"
+
+
+def _rejection(possible: Verdict) -> Iterator[Verdict]:
+    if possible[0] != "confirmed":
+        yield possible

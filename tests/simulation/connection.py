@@ -1,0 +1,218 @@
+"""A worker's connection to the simulated broker: a wire in each direction, with a channel on it.
+
+Either direction keeps its order, takes its time, and loses what is under way when the connection
+goes. The two ends need not learn of that at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from typing import Any, Final
+
+from aiormq.exceptions import ChannelInvalidStateError, ConnectionClosed
+from pamqp.commands import Basic
+
+from tests.simulation.channel import SimulatedChannel
+from tests.simulation.rabbit import Rabbit
+from tests.simulation.roundtrip import Client
+from tests.simulation.world import World
+from worker.broker.reading import Confirmation
+
+UNNOTICED_SECONDS_MAX: Final = 30
+"""A peer that went away without a word is given up after three heartbeats of 10 s."""
+UNNOTICED_SHARE: Final = 0.2
+
+Item = tuple[Any, ...]
+
+
+class Wire:
+    """One direction of a connection: first in, first out, after a while."""
+
+    def __init__(
+        self, world: World, handle: Callable[[Item], object], context: Context | None
+    ) -> None:
+        self._world = world
+        self._handle = handle
+        self._context = context
+        self._under_way: deque[Item] = deque()
+        self.is_cut = False
+
+    def send(self, item: Item) -> None:
+        """Put it on its way."""
+        self._under_way.append(item)
+        delay = self._world.latency_seconds()
+        self._world.loop.call_later(delay, self._arrive, context=self._context)
+
+    def _arrive(self) -> None:
+        # Whichever of them has arrived, what was sent first is what is read first.
+        item = self._under_way.popleft()
+        if not self.is_cut:
+            self._handle(item)
+
+
+class SimulatedConnection:
+    """A connection of a worker; ``channel`` is the one that is opened on it."""
+
+    heartbeat_seconds: Final = 10
+
+    def __init__(self, world: World, rabbit: Rabbit, client: Client) -> None:
+        self._world = world
+        self._rabbit = rabbit
+        self._client = client
+        self._up = Wire(world, self._take, world.outside)
+        self._down = Wire(world, self._receive, copy_context())
+        self._lost_seconds = math.inf
+        self._received = 0
+        self._closed: asyncio.Future[None] = world.loop.create_future()
+        self._rpcs: deque[asyncio.Future[object]] = deque()
+        self._server_channel = rabbit.open(client.name, lambda *item: self._down.send(item))
+        self.channel = SimulatedChannel(self)
+
+    # ---- the worker's end ----------------------------------------------------------------------
+
+    def send(self, *item: object) -> None:
+        """Write something to the broker."""
+        if self._client.is_dead:
+            return
+        self._client.touch()
+        self._up.send(item)
+
+    async def rpc(self, *item: object, timeout: float | None = None) -> object:  # noqa: ASYNC109
+        """Write something, and wait for the broker's answer."""
+        if self.channel.is_closed:
+            raise ChannelInvalidStateError("closed")
+        answer: asyncio.Future[object] = self._world.loop.create_future()
+        self._rpcs.append(answer)
+        self.send(*item)
+        try:
+            async with asyncio.timeout(timeout):
+                return await answer
+        except (asyncio.CancelledError, TimeoutError):
+            # aiormq closes a channel of which it has abandoned a question.
+            self.send("gone")
+            self.channel.end(ConnectionClosed(320, "a question was abandoned"))
+            raise
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the worker takes it for open."""
+        return not self._closed.done()
+
+    async def closed(self) -> None:
+        """Wait for the end."""
+        await asyncio.shield(self._closed)
+
+    async def close(self) -> None:
+        """Close it without waiting for anybody."""
+        self.send("gone")
+        self._end(None)
+
+    def _receive(self, item: Item) -> None:
+        """Something has come from the broker."""
+        self._received += 1
+        match item:
+            case ("deliver", *delivery):
+                self.channel.deliver(*delivery)
+            case ("confirm", tag, multiple, is_refused):
+                self.channel.on_confirmation(Confirmation(tag, multiple, not is_refused))
+            case ("answer", result):
+                answer = self._rpcs.popleft()
+                if not answer.done():
+                    answer.set_result(result)
+            case ("cancelled",):
+                for callback in self.channel.on_consumer_cancel_callbacks:
+                    callback(Basic.Cancel(consumer_tag="", nowait=True))
+            case ("closed", why):
+                self.channel.end(ConnectionClosed(320, why))
+                self._fail_rpcs(why)
+            case ("lost", why):
+                self._end(ConnectionClosed(320, why))
+
+    def _end(self, failure: ConnectionClosed | None) -> None:
+        self._down.is_cut = True
+        self.channel.end(failure)
+        self._fail_rpcs("closed")
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def _fail_rpcs(self, why: str) -> None:
+        while self._rpcs:
+            answer = self._rpcs.popleft()
+            if not answer.done():
+                answer.set_exception(ConnectionClosed(320, why))
+
+    # ---- the broker's end ----------------------------------------------------------------------
+
+    def _take(self, item: Item) -> None:
+        """Something has come from the worker."""
+        channel, rabbit = self._server_channel, self._rabbit
+        match item:
+            case ("publish", payload):
+                rabbit.publish(channel, payload)
+            case ("ack", tag, multiple):
+                rabbit.acknowledge(channel, tag, multiple=multiple)
+            case ("reject", tag):
+                rabbit.reject(channel, tag)
+            case ("hand back", tag):
+                rabbit.hand_back(channel, tag)
+            case ("gone",):
+                rabbit.close(channel)
+            case _ if channel.is_open:
+                self._down.send(("answer", self._answer(item)))
+
+    def _answer(self, question: Item) -> object:
+        channel, rabbit = self._server_channel, self._rabbit
+        match question:
+            case ("look",):
+                return rabbit.look()
+            case ("consume", prefetch):
+                rabbit.consume(channel, prefetch)
+            case ("cancel",):
+                rabbit.cancel(channel)
+            case ("close",):
+                rabbit.close(channel)
+        return None
+
+    @property
+    def inflow(self) -> SimulatedConnection:
+        """What counts the signs of life, which is the connection itself."""
+        return self
+
+    @property
+    def heard_count(self) -> int:
+        """How often the broker has been heard; it sends two heartbeats in each interval."""
+        alive_seconds = min(self._world.now_seconds, self._lost_seconds)
+        return self._received + int(alive_seconds * 2 / self.heartbeat_seconds)
+
+    def lose(self, why: str) -> None:
+        """The connection breaks: the broker knows it now, the worker perhaps much later."""
+        self._lost_seconds = self._world.now_seconds
+        self._up.is_cut = True
+        self._rabbit.close(self._server_channel)
+        delay = 0.0
+        if self._world.comes(UNNOTICED_SHARE):
+            delay = UNNOTICED_SECONDS_MAX * self._world.chance.random()
+            self._down.is_cut = True
+        self._world.after(delay, self._tell_lost, why)
+
+    def _tell_lost(self, why: str) -> None:
+        self._down.is_cut = False
+        self._down.send(("lost", why))
+
+    def drop(self) -> None:
+        """The worker's process is gone; what it wrote may still arrive, and then this does."""
+        self._up.send(("gone",))
+        self._end(None)
+
+    def expel(self, why: str) -> None:
+        """The broker closes the channel."""
+        self._rabbit.expel(self._server_channel, why)
+
+    def cancel_consumer(self) -> None:
+        """The broker ends the consuming, as when the queue moves or is deleted."""
+        self._rabbit.cancel(self._server_channel)
+        self._server_channel.tell("cancelled")

@@ -1,0 +1,211 @@
+"""An event loop without time, sockets or threads, whose every choice comes from a seed.
+
+Whichever callbacks are ready, one of them is chosen by chance: asyncio runs them in order, but no
+program is right because of it. When none is ready, time jumps to the next timer. Owns the order of
+things and the passing of time; knows nothing of workers and servers, except that what belongs to a
+paused process does not run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from asyncio import events
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Final, TypeVar, TypeVarTuple
+
+HOME: Final[ContextVar[object]] = ContextVar("HOME", default=None)
+"""The process that a callback runs in, inherited by every task and timer that it starts."""
+
+STEPS_MAX: Final = 100_000
+"""A world takes some hundreds or thousands; one that takes so many goes round in circles."""
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class GoesInCircles(RuntimeError):
+    """There is always something to do, and the end does not come."""
+
+
+class Step(asyncio.TimerHandle):
+    """A callback that is to run, in the context it belongs to."""
+
+    __slots__ = ("arguments", "callback", "home", "when_seconds")
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        arguments: tuple[Any, ...],
+        home: Context | None,
+        when_seconds: float,
+    ) -> None:
+        # Not super().__init__(), which costs more than most of what is run here.
+        self.callback: Callable[..., object] | None = callback
+        self.arguments = arguments
+        self.home = copy_context() if home is None else home
+        self.when_seconds = when_seconds
+
+    def cancel(self) -> None:
+        """Do not run it."""
+        self.callback = None
+
+    def cancelled(self) -> bool:
+        """Whether it will not run."""
+        return self.callback is None
+
+    def when(self) -> float:
+        """The time at which it becomes ready."""
+        return self.when_seconds
+
+
+class SimulatedTask(asyncio.Task[T]):
+    """A task whose place in a set is the same in every run.
+
+    A task group keeps its tasks in a set, and cancels them in the order in which they are there;
+    by default that comes from where they happen to be in memory.
+    """
+
+    def __init__(
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        number: int,
+        **options: Any,  # noqa: ANN401  # As asyncio has it.
+    ) -> None:
+        self._number = number
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class SimulatedLoop(asyncio.AbstractEventLoop):
+    """The part of an event loop that asyncio itself needs; everything else is not implemented."""
+
+    def __init__(self, chance: Callable[[], float]) -> None:
+        self._chance = chance
+        self._now_seconds = 0.0
+        self._ready: list[Step] = []
+        self._timers: list[tuple[float, int, Step]] = []
+        self._timers_made = 0
+        self._tasks_made = 0
+        self._paused: set[object] = set()
+        self._parked: list[Step] = []
+        self.steps = 0
+
+    def time(self) -> float:
+        """Seconds since the world began."""
+        return self._now_seconds
+
+    def call_soon(
+        self,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> Step:
+        """Run it now, before or after whatever else is to run now."""
+        step = Step(callback, args, context, self._now_seconds)
+        self._ready.append(step)
+        return step
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> Step:
+        """Run it after so many seconds."""
+        return self.call_at(self._now_seconds + delay, callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> Step:
+        """Run it at this time."""
+        step = Step(callback, args, context, when)
+        self._timers_made += 1
+        heapq.heappush(self._timers, (when, self._timers_made, step))
+        return step
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """A future of this loop."""
+        return asyncio.Future(loop=self)
+
+    def create_task(
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+    ) -> asyncio.Task[T]:
+        """A task of this loop."""
+        self._tasks_made += 1
+        return SimulatedTask(coro, self._tasks_made, loop=self, name=name, context=context)
+
+    def pause(self, home: object) -> None:
+        """Run nothing of this process until it is resumed."""
+        self._paused.add(home)
+
+    def resume(self, home: object) -> None:
+        """Let it run again, with everything that became ready meanwhile."""
+        self._paused.discard(home)
+        self._ready += [step for step in self._parked if step.home.get(HOME) is home]
+        self._parked = [step for step in self._parked if step.home.get(HOME) is not home]
+
+    def is_paused(self, home: object) -> bool:
+        """Whether it is."""
+        return home in self._paused
+
+    def run_until_complete(self, future: Any) -> Any:  # noqa: ANN401  # As asyncio has it.
+        """Run until it is done; raises GoesInCircles if that takes more than STEPS_MAX."""
+        awaited = asyncio.ensure_future(future, loop=self)
+        events._set_running_loop(self)
+        steps_max = self.steps + STEPS_MAX
+        try:
+            while not awaited.done():
+                if self.steps > steps_max:
+                    raise GoesInCircles(f"{STEPS_MAX} steps, and no end")
+                step = self._next_step()
+                if step.callback is None:
+                    continue
+                if self._paused and step.home.get(HOME) in self._paused:
+                    self._parked.append(step)
+                    continue
+                self.steps += 1
+                step.home.run(step.callback, *step.arguments)
+        finally:
+            events._set_running_loop(None)
+        return awaited.result()
+
+    def _next_step(self) -> Step:
+        """One of those that are ready; if none is, the one whose time comes first."""
+        ready = self._ready
+        if not ready:
+            self._now_seconds, _, step = heapq.heappop(self._timers)
+            return step
+        if len(ready) == 1:
+            return ready.pop()
+        chosen = int(self._chance() * len(ready))
+        step, ready[chosen] = ready[chosen], ready[-1]
+        ready.pop()
+        return step
+
+    def get_debug(self) -> bool:
+        """Asked by asyncio before it makes things slow."""
+        return False
+
+    def is_running(self) -> bool:
+        """Asked by asyncio."""
+        return events._get_running_loop() is self
+
+    def is_closed(self) -> bool:
+        """Asked by asyncio."""
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """What asyncio complains about when it collects garbage; the worlds here end abruptly."""

@@ -1,0 +1,158 @@
+"""Workers that break one rule each, by one line put between the real worker and its servers.
+
+None of them is a switch inside the worker: a mutation puts another part into the simulation. The
+auditor has to find every one of them within the seeds of an ordinary test run; else the simulator
+is too weak.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Final, Self
+from weakref import WeakKeyDictionary
+
+from pymongo import UpdateOne
+
+import worker.recording
+from contracts import OutcomeEvent
+from tests.simulation.mongod import Transaction
+from tests.simulation.process import PROCESS, Parts, Process, SimulatedSession
+from tests.simulation.store import Reading, SimulatedStore
+from worker.decision import Booking, Decided, Decision, Malformed, Movie, Request, decide
+from worker.errors import Conflict, WorkerError
+from worker.messages import Message
+from worker.store import documents
+
+
+class AcksBeforePublishing(SimulatedSession):
+    """Says that all is confirmed, and publishes when there is time."""
+
+    async def publish(self, messages: Sequence[Message]) -> list[bool]:
+        _in_background(super().publish(messages))
+        return [True for _ in messages]
+
+
+class TakesAllAtOnce(SimulatedSession):
+    """Begins with a full prefetch, so that what kills it fails together with what is beside it."""
+
+    @classmethod
+    async def open(cls, url: str, prefetch_count: int, *, careful: bool = False) -> Self:
+        return await super().open(url, prefetch_count, careful=careful)
+
+
+class PublishesBeforeCommitting(SimulatedStore):
+    """Says that all is committed, and commits when there is time."""
+
+    async def commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
+        _in_background(super().commit(bookings, outcomes))
+
+
+class NeverLooksIntoTheLedger(SimulatedStore):
+    """Takes each request for a new one."""
+
+    async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Reading:
+        return replace(await super().read(movie_ids, request_ids), ledger={})
+
+
+class ReadsTheLedgerLocally(SimulatedStore):
+    """Takes for recorded what the primary alone has."""
+
+    ledger_is_read_locally = True
+
+
+class WritesTheLedgerAfterwards(SimulatedStore):
+    """Books first, and records the outcomes in a write of their own."""
+
+    async def commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
+        await super().commit(bookings, [])
+        await super().commit([], outcomes)
+
+
+class WritesTheLedgerBeforehand(SimulatedStore):
+    """Records the outcomes in a write of their own, and books then."""
+
+    async def commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
+        await super().commit([], outcomes)
+        await super().commit(bookings, [])
+
+
+class TakesOkForSuccess(SimulatedStore):
+    """Does not look at how many documents an update has matched."""
+
+    async def write(
+        self,
+        transaction: Transaction,
+        bookings: Sequence[Booking],
+        outcomes: Sequence[OutcomeEvent],
+    ) -> None:
+        for booking in bookings:
+            with suppress(Conflict):
+                await super().write(transaction, [booking], [])
+        await super().write(transaction, [], outcomes)
+
+
+_TOLD: Final[WeakKeyDictionary[Process, dict[str, Decision]]] = WeakKeyDictionary()
+
+
+def _decides_once(
+    requests: Sequence[Request],
+    movies: Mapping[str, Movie | Malformed],
+    ledger: Mapping[str, OutcomeEvent],
+    now: datetime,
+) -> Decided:
+    """Announces what it first decided, whatever was committed then."""
+    decided = decide(requests, movies, ledger, now)
+    told = _TOLD.setdefault(PROCESS.get(), {})
+    pairs = zip(requests, decided.decisions, strict=True)
+    return replace(decided, decisions=[told.setdefault(r.request_id, d) for r, d in pairs])
+
+
+def _update_without(part: str) -> Callable[[Booking], UpdateOne]:
+    """The booking's update, with something missing in its filter."""
+
+    def booking_update(booking: Booking) -> UpdateOne:
+        update = documents_booking_update(booking)
+        condition = {name: value for name, value in update._filter.items() if name != part}
+        return UpdateOne(condition, update._doc, array_filters=list(update._array_filters or ()))
+
+    return booking_update
+
+
+documents_booking_update: Final = documents.booking_update
+
+
+def _in_background(work: Coroutine[object, object, object]) -> None:
+    async def until_it_fails() -> None:
+        with suppress(WorkerError):
+            await work
+
+    task = asyncio.create_task(until_it_fails())
+    _BACKGROUND.add(task)
+    task.add_done_callback(_BACKGROUND.discard)
+
+
+_BACKGROUND: Final[set[asyncio.Task[None]]] = set()
+
+MUTATIONS: Final[Mapping[str, Parts]] = {
+    "ack before publish": Parts(session=AcksBeforePublishing),
+    "no careful beginning": Parts(session=TakesAllAtOnce),
+    "publish before commit": Parts(store=PublishesBeforeCommitting),
+    "publish the decision instead of the ledger": Parts(
+        replaced=((worker.recording, "decide", _decides_once),)
+    ),
+    "no version in the filter": Parts(
+        replaced=((documents, "booking_update", _update_without("version")),)
+    ),
+    "no time slots in the filter": Parts(
+        replaced=((documents, "booking_update", _update_without("$and")),)
+    ),
+    "no ledger check": Parts(store=NeverLooksIntoTheLedger),
+    "ledger entries after the transaction": Parts(store=WritesTheLedgerAfterwards),
+    "ledger entries before the transaction": Parts(store=WritesTheLedgerBeforehand),
+    "a local instead of a majority read of the ledger": Parts(store=ReadsTheLedgerLocally),
+    "ok taken for success": Parts(store=TakesOkForSuccess),
+}

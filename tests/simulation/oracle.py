@@ -1,0 +1,164 @@
+"""The contract in other words than the worker's: what a body asks for, and what it has to get.
+
+Written from the contract alone. Shares no code with the worker, and must not: two readings of the
+same rules are worth something only if they were made apart.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from tests.simulation.evidence import Document
+
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+MOVIE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+
+Verdict = tuple[str, int | None, int | None]
+"""``confirmed`` or the reason, the version of the movie, the seats left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a body asks for. Two bodies with the same id are the same request if ``content`` is."""
+
+    request_id: str
+    content: tuple[str, ...]
+    faults: frozenset[str]
+    movie_id: Any
+    time_slot_id: Any
+    people: Any
+    expires_at: datetime | None
+
+
+def read(body: bytes) -> Wish | None:
+    """The wish, or None for a body that names no request."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(value, dict):
+        return None
+    request_id = value.get("requestId")
+    if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
+        return None
+    faults = frozenset(_faults(value))
+    asked = [
+        json.dumps(value[name]) if name in value else "missing"
+        for name in ("movieId", "timeSlotId", "numberOfPeople")
+    ]
+    expires_at = value.get("expiresAt")
+    return Wish(
+        request_id=request_id,
+        content=("invalid" if faults else "valid", *asked),
+        faults=faults,
+        movie_id=value.get("movieId"),
+        time_slot_id=value.get("timeSlotId"),
+        people=value.get("numberOfPeople"),
+        expires_at=None if faults or expires_at is None else datetime.fromisoformat(expires_at),
+    )
+
+
+def _faults(value: dict[str, Any]) -> Iterator[str]:
+    movie_id = value.get("movieId")
+    if not isinstance(movie_id, str) or not MOVIE_ID.fullmatch(movie_id):
+        yield "movieId"
+    if not _is_integer(value.get("timeSlotId"), 0, 2**53 - 1):
+        yield "timeSlotId"
+    if not _is_integer(value.get("numberOfPeople"), 1, 1000):
+        yield "numberOfPeople"
+    expires_at = value.get("expiresAt")
+    if "expiresAt" in value and not (
+        expires_at is None or (isinstance(expires_at, str) and MOMENT.fullmatch(expires_at))
+    ):
+        yield "expiresAt"
+
+
+def _is_integer(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def number(document: Document, name: str) -> int:
+    """A stored number; a missing one is 0."""
+    return int(document.get(name) or 0)
+
+
+def slots_of(movie: Document | None) -> dict[int, Document]:
+    """The time slots of a movie by their id."""
+    return {slot["id"]: slot for slot in (movie or {}).get("timeSlots", ())}
+
+
+def seats_left(slot: Document) -> int:
+    """The room in a time slot."""
+    return max(0, number(slot, "capacity") - number(slot, "bookedCount"))
+
+
+def is_undecidable(wish: Wish, movie: Document | None) -> bool:
+    """Whether this movie's numbers allow no decision, or its owner allows no booking."""
+    if movie is None or wish.faults:
+        return False
+    return "frozen" in movie or is_malformed(movie, wish.time_slot_id)
+
+
+def is_malformed(movie: Document, time_slot_id: int) -> bool:
+    """Whether what is stored of the movie or of this slot is not as the contract has it."""
+    slots = [slot for slot in movie["timeSlots"] if slot["id"] == time_slot_id]
+    held = [movie.get("version", 0)]
+    held += [slot.get(name, 0) for slot in slots for name in ("capacity", "bookedCount")]
+    return len(slots) > 1 or any(isinstance(value, str) or value != int(value) for value in held)
+
+
+def verdict(
+    wish: Wish, movie: Document | None, now: datetime, raised: int = 0, seats: int | None = None
+) -> Verdict:
+    """What the wish gets from a movie as it was stored.
+
+    ``raised`` is 1 behind a booking of the same commit, which has raised the version; ``seats`` is
+    what bookings of the same commit have left of the slot.
+    """
+    if wish.faults:
+        return "invalid_request", None, None
+    if movie is None:
+        return "unknown_movie", None, None
+    version = number(movie, "version") + raised
+    slot = slots_of(movie).get(wish.time_slot_id)
+    if slot is None:
+        return "unknown_time_slot", version, None
+    left = seats_left(slot) if seats is None else seats
+    if wish.expires_at is not None and now > wish.expires_at:
+        return "expired", version, left
+    if wish.people > left:
+        return "sold_out", version, left
+    return "confirmed", version, left
+
+
+def told(entry: Document) -> Verdict:
+    """What a ledger entry says its request got."""
+    reason = entry.get("reason") or entry["outcome"]
+    return reason, entry.get("movieVersion"), entry.get("seatsAvailable")
+
+
+def is_recorded_as(wish: Wish, entry: Document) -> bool:
+    """Whether the entry repeats the valid fields of the wish, and no others."""
+    fields = {
+        "movieId": wish.movie_id,
+        "timeSlotId": wish.time_slot_id,
+        "numberOfPeople": wish.people,
+    }
+    asked = {name: value for name, value in fields.items() if name not in wish.faults}
+    faults = [error["field"] for error in entry.get("errors") or ()]
+    return asked == {name: entry[name] for name in fields if name in entry} and wish.faults == set(
+        faults
+    )
+
+
+def event_of(entry: Document) -> dict[str, Any]:
+    """The body of the event that announces a ledger entry."""
+    decided_at = entry["decidedAt"].isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    others = {name: value for name, value in entry.items() if name != "_id"}
+    return {"requestId": entry["_id"], **others, "decidedAt": decided_at}

@@ -1,0 +1,155 @@
+"""What a world is made of, drawn from its seed: workers, servers, requests, edits and faults.
+
+Small on purpose: a few movies, slots and requests, so that they meet, and so that a failure can be
+read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final, Literal, get_args
+
+from tests.simulation.workload import (
+    Edit,
+    Sending,
+    appearance,
+    draw_edits,
+    draw_movies,
+    draw_sendings,
+)
+from tests.simulation.world import Weather
+
+HORIZONS_SECONDS: Final = (0.02, 0.05, 0.1, 0.5, 5)
+"""How long publishers send: a rush meets itself, and a trickle meets the faults."""
+
+FaultKind = Literal[
+    "crash",
+    "crash after some messages",
+    "pause",
+    "stop",
+    "connection lost",
+    "channel closed",
+    "consumer cancelled",
+    "broker down",
+    "publishers blocked",
+    "election",
+    "no primary",
+    "slow replication",
+]
+
+DURATIONS_SECONDS: Final[Mapping[FaultKind, tuple[float, ...]]] = {
+    "pause": (0.05, 0.3, 0.5, 1, 3, 5, 10, 20, 70, 500),
+    "broker down": (0.1, 10),
+    "publishers blocked": (0.1, 0.3, 0.5, 1, 3, 5, 10, 30, 150, 700),
+    "election": (0.3, 4, 12),
+    "no primary": (6, 6, 7, 7, 10, 10, 15, 20, 40, 700),
+    "slow replication": (0.5, 15),
+}
+"""The others take no time."""
+
+CRASH_MESSAGES_MAX: Final = 40
+
+
+Poison = Literal["at once", "once recorded"]
+"""From when on a request kills whoever handles it."""
+POISON_SHARE: Final = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that goes wrong at a worker or at a server, and how long it lasts."""
+
+    at_seconds: float
+    kind: FaultKind
+    seconds: float
+    worker: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything about a world that is decided before it begins."""
+
+    workers: int
+    batch_size: int
+    consumer_timeout_seconds: float
+    nack_is_failure: bool
+    weather: Weather
+    movies: Mapping[object, dict[str, Any]]
+    sendings: list[Sending]
+    edits: list[Edit]
+    faults: list[Fault]
+    poison: Mapping[str, Poison]
+
+    @property
+    def end_seconds(self) -> float:
+        """When the last fault is over and everything has been sent."""
+        ends = [fault.at_seconds + fault.seconds for fault in self.faults]
+        ends += [sending.at_seconds for sending in self.sendings]
+        return max([*ends, *(edit.at_seconds for edit in self.edits)])
+
+
+def plan_of(seed: int) -> Plan:
+    """The plan that this seed stands for."""
+    chance = Random(f"plan {seed}")
+    horizon_seconds = chance.choice(HORIZONS_SECONDS)
+    movies = draw_movies(chance, chance.choice((1, 1, 2, 3)))
+    absent = draw_movies(chance, len(movies) + 1) if chance.random() < 0.3 else {}
+    absent = {key: movie for key, movie in absent.items() if str(key) not in map(str, movies)}
+    workers = chance.choice((1, 2, 2, 3, 3))
+    # A world now and then is large enough for a batch to be parted into lanes.
+    is_large = chance.random() < 0.02
+    everything = [*movies.values(), *absent.values()]
+    edits = chance.choice((0, 0, 0, 2, 5))
+    return Plan(
+        workers=workers,
+        batch_size=100 if is_large else chance.choice((1, 1, 2, 3, 5, 20)),
+        consumer_timeout_seconds=chance.choice((100, 1800, 1800)),
+        nack_is_failure=chance.random() < 0.5,
+        weather=_weather(chance),
+        movies=movies,
+        sendings=draw_sendings(
+            chance, everything, 100 if is_large else chance.randint(4, 16), horizon_seconds
+        ),
+        edits=[
+            *(appearance(chance, movie, horizon_seconds) for movie in absent.values()),
+            *draw_edits(chance, everything, edits, horizon_seconds),
+        ],
+        poison=_poison(chance),
+        faults=[
+            _fault(chance, workers, horizon_seconds) for _ in range(chance.choice((0, 1, 1, 2, 4)))
+        ],
+    )
+
+
+def _weather(chance: Random) -> Weather:
+    def some(most: float) -> float:
+        return most * chance.random() if chance.random() < 0.3 else 0.0
+
+    return Weather(
+        command_lost=some(0.1),
+        reply_lost=some(0.1),
+        command_late=some(0.05),
+        stale_read=some(0.7),
+        publish_refused=some(0.3),
+        confirm_late=some(0.1),
+    )
+
+
+def _poison(chance: Random) -> dict[str, Poison]:
+    if chance.random() >= POISON_SHARE:
+        return {}
+    return {f"r{chance.randrange(4)}": chance.choice(get_args(Poison))}
+
+
+def _fault(chance: Random, workers: int, horizon_seconds: float) -> Fault:
+    kind: FaultKind = chance.choice(get_args(FaultKind))
+    return Fault(
+        at_seconds=horizon_seconds * 1.2 * chance.random(),
+        kind=kind,
+        seconds=chance.choice(DURATIONS_SECONDS.get(kind, (0.0,))),
+        worker=chance.randrange(workers),
+        count=chance.randint(1, CRASH_MESSAGES_MAX),
+    )

@@ -1,0 +1,239 @@
+"""A worker process: the real ``worker.runtime.Worker``, on simulated servers and in simulated time.
+
+Owns how the worker is put together here, and what can befall a process: it is killed at any await,
+paused for minutes, or told to stop. One object is one life; a restart is another process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from asyncio import events
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
+from typing import Any, Final, Self, cast
+from unittest.mock import patch
+
+import tenacity._utils
+
+import worker.runtime
+from tests.simulation.connection import SimulatedConnection
+from tests.simulation.evidence import Published
+from tests.simulation.loop import HOME, SimulatedLoop
+from tests.simulation.mongod import Mongod
+from tests.simulation.rabbit import Rabbit
+from tests.simulation.store import SimulatedStore
+from tests.simulation.world import World
+from worker.broker.session import Session
+from worker.errors import BrokerUnusable, WorkerError, causes
+from worker.messages import Message
+from worker.recording import Recorder
+from worker.settings import Settings
+
+DRAIN_SECONDS: Final = 25
+SILENCE_SECONDS: Final = 25
+"""The broker closes a connection on which it heard nothing for two heartbeats and a bit."""
+
+
+class SimulatedReplies:
+    """Copies of events for those who asked; they may get lost, and nobody waits for them."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Send them."""
+        if self._process.is_dead:
+            return
+        world = self._process.world
+        for message in messages:
+            world.happened["reply"] += 1
+            published = Published(
+                world.now_seconds,
+                message.exchange,
+                message.routing_key,
+                message.message_id,
+                message.headers,
+                message.body,
+            )
+            world.after(0, world.note, published)
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+class SimulatedSession(Session):
+    """The real session, on connections that are not."""
+
+    @classmethod
+    async def open(cls, _url: str, prefetch_count: int, *, careful: bool = True) -> Self:
+        """Connect and begin to consume; raises BrokerUnusable."""
+        process = PROCESS.get()
+        await asyncio.sleep(process.world.latency_seconds())
+        connections = process.connect(), process.connect()
+        channels = [connection.channel for connection in connections]
+        parts: Any = (connections, *channels, SimulatedReplies(process))
+        session = cls(*parts)
+        try:
+            await session.deliveries.start(prefetch_count, careful=careful)
+        except BaseException:
+            for connection in connections:
+                await connection.close()
+            raise
+        return session
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a worker is put together from; mutations put in something else."""
+
+    store: type[SimulatedStore] = SimulatedStore
+    session: type[SimulatedSession] = SimulatedSession
+    replaced: tuple[tuple[object, str, object], ...] = ()
+    """Object, attribute, value: what else is replaced, as by ``unittest.mock.patch``."""
+
+
+class Process:
+    """One life of a worker process."""
+
+    def __init__(
+        self, world: World, mongod: Mongod, rabbit: Rabbit, name: str, parts: Parts
+    ) -> None:
+        self.world = world
+        self.name = name
+        self.is_dead = False
+        self.crash_countdown = 0
+        """After so many more messages to a server, the process dies."""
+        self.failure: BaseException | None = None
+        self._rabbit = rabbit
+        self._store = parts.store(world, mongod, self)
+        self._connections: list[SimulatedConnection] = []
+        self._stop = asyncio.Event()
+        self.running: asyncio.Task[None]
+
+    def start(self, batch_size: int, on_end: Callable[[Process], object]) -> None:
+        """Run it, and say when it has ended, for whatever reason."""
+        settings = Settings.model_construct(
+            batch_size=batch_size, drain_seconds=float(DRAIN_SECONDS)
+        )
+        context = copy_context()
+        context.run(HOME.set, self)
+        context.run(PROCESS.set, self)
+        self.running = self.world.loop.create_task(self._run(settings), context=context)
+        self.running.add_done_callback(lambda _: on_end(self), context=self.world.outside)
+
+    async def _run(self, settings: Settings) -> None:
+        try:
+            await worker.runtime.Worker(settings, cast(Any, self._store), self._stop).run()
+        except Exception as failure:  # noqa: BLE001  # To be looked at by whoever started it.
+            if not all(isinstance(cause, WorkerError) for cause in causes(failure)):
+                self.failure = failure
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self.is_dead = True
+        for connection in self._connections:
+            connection.drop()
+        self._store.kill()
+
+    def touch(self) -> None:
+        """Something leaves the process; it may be the last thing."""
+        if self.crash_countdown:
+            self.crash_countdown -= 1
+            if not self.crash_countdown:
+                self.world.after(self.world.latency_seconds(), self.kill)
+
+    def connect(self) -> SimulatedConnection:
+        """A new connection to the broker; raises BrokerUnusable."""
+        if self.is_dead or not self._rabbit.is_up:
+            raise BrokerUnusable("connection refused")
+        connection = SimulatedConnection(self.world, self._rabbit, self)
+        self._connections = [c for c in self._connections if c.is_open] + [connection]
+        return connection
+
+    def connections(self) -> list[SimulatedConnection]:
+        """The connections that are open, as far as the process knows."""
+        return [connection for connection in self._connections if connection.is_open]
+
+    def kill(self) -> None:
+        """It is gone between one step and the next."""
+        if not self.is_dead:
+            self.world.mishap("crash", self.name)
+            self._end()
+            self.running.cancel()
+            self.world.loop.resume(self)
+
+    def pause(self, seconds: float) -> None:
+        """Nothing of it runs for so long."""
+        self.world.mishap("pause", f"{self.name} for {seconds} s")
+        self.world.loop.pause(self)
+        if seconds > SILENCE_SECONDS:
+            self.world.after(SILENCE_SECONDS, self._fall_silent)
+        self.world.after(seconds, self.world.loop.resume, self)
+
+    def _fall_silent(self) -> None:
+        if self.world.loop.is_paused(self):
+            self.world.mishap("connection closed for silence")
+            for connection in self.connections():
+                connection.lose("missed heartbeats")
+
+    def stop(self) -> None:
+        """Tell it to stop in good order."""
+        self._stop.set()
+
+
+PROCESS: Final[ContextVar[Process]] = ContextVar("PROCESS")
+
+
+@contextmanager
+def simulated_workers(parts: Parts, *, is_told: bool) -> Iterator[None]:
+    """Let workers use simulated time, chance and sessions, for as long as this lasts."""
+    chance = random.getstate()
+    with ExitStack() as stack:
+        stack.callback(random.setstate, chance)
+        stack.callback(logging.disable, logging.root.manager.disable)
+        if not is_told:
+            logging.disable(logging.CRITICAL)
+        for target, name, value in (
+            (time, "monotonic", _monotonic),
+            (tenacity._utils, "is_coroutine_callable", _is_coroutine_callable),
+            (worker.runtime, "Session", parts.session),
+            (worker.runtime, "Recorder", _recorder),
+            *parts.replaced,
+        ):
+            stack.enter_context(patch.object(target, name, value))
+        yield
+
+
+def _recorder(*arguments: Any, **options: Any) -> Recorder:  # noqa: ANN401  # As the runtime says.
+    world = PROCESS.get().world
+    chance = random.Random(world.chance.random())
+    return Recorder(*arguments, **options, clock=world.clock, chance=chance)
+
+
+_REAL_MONOTONIC: Final = time.monotonic
+
+
+def _monotonic() -> float:
+    """The time of the world in whose loop this is asked; else the real one."""
+    loop = events._get_running_loop()
+    return loop.time() if isinstance(loop, SimulatedLoop) else _REAL_MONOTONIC()
+
+
+_REAL_IS_COROUTINE_CALLABLE: Final = tenacity._utils.is_coroutine_callable
+
+
+def _is_coroutine_callable(called: Callable[..., object]) -> bool:
+    """Tenacity asks this of the same few functions all the time, and inspection takes its time."""
+    kind = getattr(called, "__code__", type(called))
+    if kind not in _IS_COROUTINE:
+        _IS_COROUTINE[kind] = _REAL_IS_COROUTINE_CALLABLE(called)
+    return _IS_COROUTINE[kind]
+
+
+_IS_COROUTINE: Final[dict[object, bool]] = {}

@@ -1,0 +1,259 @@
+"""The broker in memory: the queue of requests, its consumers, and whoever publishes.
+
+Keeps RabbitMQ's rules for what the worker relies on: prefetch, redelivery with a count, the
+delivery limit, the consumer timeout, acknowledgements of everything up to a tag, confirms in any
+order, and channels that are closed for what is done on them. Knows nothing of the worker.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from tests.simulation.evidence import (
+    Delivered,
+    Discarded,
+    Misused,
+    Published,
+    Sent,
+    Settled,
+)
+from tests.simulation.frames import Incoming, messages_in
+from tests.simulation.world import World
+
+DELIVERY_LIMIT: Final = 20
+CONFIRM_LATE_SECONDS_MAX: Final = 60
+MULTIPLE_CONFIRMS: Final = 0.3
+"""Of the confirms, those that stand for all before them."""
+LANDED_THOUGH_REFUSED: Final = 0.3
+"""A negative confirm may also mean that some of the queues did take the message."""
+
+
+@dataclass(eq=False, slots=True)
+class Queued:
+    """A request in the queue."""
+
+    number: int
+    body: bytes
+    reply_to: str | None = None
+    failures: int = 0
+    is_redelivered: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Channel:
+    """A channel as the broker knows it. ``tell`` sends something to the worker's end of it."""
+
+    owner: str
+    tell: Callable[..., object]
+    is_open: bool = True
+    is_consuming: bool = False
+    prefetch: int = 0
+    """Of the present consumer, the first delivery to which was after ``consuming_since``."""
+    consuming_since: int = 0
+    delivered: int = 0
+    unsettled: dict[int, Queued] = field(default_factory=dict)
+    published: int = 0
+    unconfirmed: dict[int, bool] = field(default_factory=dict)
+    """Whether the message is refused, by the number of what was published."""
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether its consumer may have another delivery."""
+        held = sum(tag > self.consuming_since for tag in self.unsettled)
+        return self.is_consuming and held < self.prefetch
+
+
+class Rabbit:
+    """One broker, which a request reaches as soon as it is sent."""
+
+    def __init__(
+        self, world: World, consumer_timeout_seconds: float, *, nack_is_failure: bool
+    ) -> None:
+        self._world = world
+        self._consumer_timeout_seconds = consumer_timeout_seconds
+        self._nack_is_failure = nack_is_failure
+        self._queue: deque[Queued] = deque()
+        self._channels: list[Channel] = []
+        self._sent = 0
+        self._blocked: deque[tuple[Channel, bytes]] | None = None
+        self.unsettled = 0
+        self.is_up = True
+        self.on_settled: Callable[[], object] = lambda: None
+
+    def send(self, body: bytes, reply_to: str | None) -> None:
+        """A publisher sends a request."""
+        self._sent += 1
+        self.unsettled += 1
+        self._queue.append(Queued(self._sent, body, reply_to))
+        self._world.note(Sent(self._world.now_seconds, self._sent, body))
+        self._dispatch()
+
+    def come_up(self) -> None:
+        """The broker can be reached again."""
+        self.is_up = True
+
+    def open(self, owner: str, tell: Callable[..., object]) -> Channel:
+        """A worker opens a channel."""
+        channel = Channel(owner, tell)
+        self._channels.append(channel)
+        return channel
+
+    def consume(self, channel: Channel, prefetch: int) -> None:
+        """A worker wants deliveries, so many at once."""
+        channel.prefetch = prefetch
+        channel.consuming_since = channel.delivered
+        channel.is_consuming = True
+        self._dispatch()
+
+    def cancel(self, channel: Channel) -> None:
+        """A worker wants no more."""
+        channel.is_consuming = False
+
+    def look(self) -> tuple[int, int]:
+        """How many requests wait in the queue, and how many consumers there are."""
+        return len(self._queue), sum(channel.is_consuming for channel in self._channels)
+
+    def close(self, channel: Channel) -> None:
+        """The channel is gone, and what was unsettled on it is to be delivered again."""
+        if channel.is_open:
+            channel.is_open = channel.is_consuming = False
+            self._channels.remove(channel)
+            self._requeue(channel, list(channel.unsettled), counts=True)
+
+    def acknowledge(self, channel: Channel, tag: int, *, multiple: bool) -> None:
+        """The worker is done with a delivery, or with all up to it."""
+        for settled in self._take(channel, tag, multiple=multiple):
+            queued = channel.unsettled.pop(settled)
+            self.unsettled -= 1
+            self._world.note(Settled(self._world.now_seconds, queued.number, channel.owner))
+        self.on_settled()
+        self._dispatch()
+
+    def reject(self, channel: Channel, tag: int) -> None:
+        """The worker has failed with a delivery."""
+        self._world.mishap("delivery returned as failed")
+        self._requeue(channel, self._take(channel, tag, multiple=False), counts=True)
+
+    def hand_back(self, channel: Channel, tag: int) -> None:
+        """The worker has not got to these deliveries; before 4.3, RabbitMQ counts that, too."""
+        self._world.mishap("deliveries handed back")
+        tags = self._take(channel, tag, multiple=True)
+        self._requeue(channel, tags, counts=self._nack_is_failure)
+
+    def publish(self, channel: Channel, payload: bytes) -> None:
+        """A worker publishes; a blocked broker does not read that yet."""
+        if self._blocked is not None:
+            self._world.mishap("publisher blocked")
+            self._blocked.append((channel, payload))
+            return
+        if channel.is_open:
+            for message in messages_in(payload):
+                self._land(channel, message)
+
+    def block(self) -> None:
+        """Memory or disk are short: read nothing from publishers until unblocked."""
+        if self._blocked is None:
+            self._blocked = deque()
+
+    def unblock(self) -> None:
+        """Read on."""
+        waiting, self._blocked = self._blocked or (), None
+        for channel, payload in waiting:
+            self.publish(channel, payload)
+
+    def _land(self, channel: Channel, message: Incoming) -> None:
+        world = self._world
+        channel.published += 1
+        tag, delay = channel.published, world.latency_seconds()
+        is_refused = message.exchange != "" and world.comes(world.weather.publish_refused)
+        if is_refused:
+            world.mishap("publish refused")
+        if not is_refused or world.comes(LANDED_THOUGH_REFUSED):
+            world.note(
+                Published(
+                    world.now_seconds,
+                    message.exchange,
+                    message.routing_key,
+                    message.properties.get("message_id"),
+                    message.headers,
+                    message.body,
+                )
+            )
+        if world.comes(world.weather.confirm_late):
+            world.mishap("confirm late")
+            delay = CONFIRM_LATE_SECONDS_MAX * world.chance.random()
+        channel.unconfirmed[tag] = is_refused
+        world.after(delay, self._confirm, channel, tag)
+
+    def _confirm(self, channel: Channel, tag: int) -> None:
+        """One word for one message, or one for all up to it."""
+        if not channel.is_open:
+            self._world.mishap("confirm lost")
+        elif tag in channel.unconfirmed:
+            is_refused = channel.unconfirmed[tag]
+            earlier = [t for t in channel.unconfirmed if t < tag]
+            multiple = self._world.comes(MULTIPLE_CONFIRMS) and all(
+                channel.unconfirmed[t] == is_refused for t in earlier
+            )
+            for confirmed in [*earlier, tag] if multiple else [tag]:
+                del channel.unconfirmed[confirmed]
+            channel.tell("confirm", tag, multiple, is_refused)
+
+    def _dispatch(self) -> None:
+        while self._queue:
+            free = [channel for channel in self._channels if channel.wants_more]
+            if not free:
+                return
+            self._deliver(self._world.chance.choice(free), self._queue.popleft())
+
+    def _deliver(self, channel: Channel, queued: Queued) -> None:
+        channel.delivered += 1
+        tag = channel.delivered
+        channel.unsettled[tag] = queued
+        if queued.failures:
+            self._world.happened["redelivery"] += 1
+        now = self._world.now_seconds
+        self._world.note(Delivered(now, queued.number, channel.owner, queued.failures))
+        channel.tell("deliver", tag, queued)
+        self._world.after(self._consumer_timeout_seconds, self._time_out, channel, tag, queued)
+
+    def _time_out(self, channel: Channel, tag: int, queued: Queued) -> None:
+        if channel.is_open and channel.unsettled.get(tag) is queued:
+            self._world.mishap("consumer timeout")
+            self.expel(channel, "PRECONDITION_FAILED - delivery acknowledgement timed out")
+
+    def expel(self, channel: Channel, why: str) -> None:
+        """Close a channel from the broker's side."""
+        if channel.is_open:
+            self.close(channel)
+            channel.tell("closed", why)
+
+    def _take(self, channel: Channel, tag: int, *, multiple: bool) -> list[int]:
+        """The unsettled deliveries that are meant; RabbitMQ takes none that it does not know."""
+        if not channel.is_open:
+            return []
+        tags = [t for t in channel.unsettled if t <= tag] if multiple else [tag]
+        if not tags or tag not in channel.unsettled:
+            self._world.note(
+                Misused(self._world.now_seconds, f"delivery {tag} was settled, and is unknown")
+            )
+            self.expel(channel, f"PRECONDITION_FAILED - unknown delivery tag {tag}")
+            return []
+        return tags
+
+    def _requeue(self, channel: Channel, tags: list[int], *, counts: bool) -> None:
+        """To the front, in the order of old; what has failed too often is given up."""
+        returned = [channel.unsettled.pop(tag) for tag in tags]
+        for queued in sorted(returned, key=lambda queued: -queued.number):
+            queued.is_redelivered = True
+            queued.failures += counts
+            if queued.failures > DELIVERY_LIMIT:
+                self.unsettled -= 1
+                self._world.note(Discarded(self._world.now_seconds, queued.number))
+            else:
+                self._queue.appendleft(queued)
+        self.on_settled()
+        self._dispatch()

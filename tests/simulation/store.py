@@ -1,0 +1,174 @@
+"""The worker's store on a simulated replica set: the same commands, through a simulated network.
+
+Speaks to the server in the worker's own documents, updates and errors (``worker.store.documents``
+and ``worker.store.failures`` are the real ones), and follows the real store in what it does when:
+reads of both collections at once, one transaction for a commit, a commit that is sent again while
+its result is unknown, and one that runs to its end though nobody waits for it any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from pymongo.errors import AutoReconnect, PyMongoError
+
+from contracts import OutcomeEvent
+from tests.simulation.matching import Document
+from tests.simulation.mongod import Mongod, Transaction
+from tests.simulation.roundtrip import Client, MajorityRoundTrip, RoundTrip
+from tests.simulation.world import World
+from worker.decision import Booking, Malformed, Movie
+from worker.errors import Conflict, StoreUnusable
+from worker.store import documents
+from worker.store.abandoned import ABANDONED_AFTER_SECONDS
+from worker.store.failures import translated_failures
+
+COMMIT_ATTEMPTS: Final = 3
+UNKNOWN_RESULT: Final = "UnknownTransactionCommitResult"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The movies and the ledger entries of a batch."""
+
+    movies: Mapping[str, Movie | Malformed]
+    ledger: Mapping[str, OutcomeEvent]
+
+
+class SimulatedStore:
+    """What ``worker.runtime`` and ``worker.recording`` need of the store."""
+
+    ledger_is_read_locally = False
+    """For the simulator's own tests: a ledger entry that no majority has may still be undone."""
+
+    def __init__(self, world: World, mongod: Mongod, client: Client) -> None:
+        self.world = world
+        self.mongod = mongod
+        self._client = client
+        self._commits: set[asyncio.Task[None]] = set()
+
+    async def prepare(self) -> None:
+        """The collections are there; so it is enough to have asked."""
+        with translated_failures():
+            await self._ask(self.mongod.ping)
+
+    async def require_writes(self) -> None:
+        """Raises StoreUnusable while there is no primary."""
+        await self.prepare()
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+    def kill(self) -> None:
+        """The process is gone, and its commits under way with it."""
+        for commit in self._commits:
+            commit.cancel()
+
+    async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Reading:
+        """Read what is stored under these ids, from either collection at a time of its own."""
+        keys = [key for movie_id in sorted(movie_ids) for key in documents.movie_keys(movie_id)]
+        with translated_failures():
+            movies, ledger = await asyncio.gather(
+                self._find_movies(keys), self._find_entries(request_ids)
+            )
+        outcomes = _outcomes(ledger)
+        for name, since in self.world.poison.items():
+            if name in request_ids and (since == "at once" or name in outcomes):
+                self.world.mishap("poison")
+                self.world.after(0, self._client.kill)
+        return Reading(documents.movies_by_id(movies), outcomes)
+
+    async def outcomes(self, request_ids: Collection[str]) -> dict[str, OutcomeEvent]:
+        """The recorded outcomes of those requests that have one."""
+        with translated_failures():
+            return _outcomes(await self._find_entries(request_ids))
+
+    def _find_movies(self, keys: Collection[object]) -> asyncio.Future[list[Document]]:
+        def find() -> list[Document]:
+            movies = self.mongod.replicas.majority().movies
+            return [movies[key] for key in keys if key in movies]
+
+        return self._ask(find)
+
+    def _find_entries(self, request_ids: Collection[str]) -> asyncio.Future[list[Document]]:
+        def find() -> list[Document]:
+            replicas = self.mongod.replicas
+            stored = replicas.primary if self.ledger_is_read_locally else replicas.majority()
+            ledger = stored.ledger
+            return [ledger[name] for name in sorted(request_ids) if name in ledger]
+
+        return self._ask(find)
+
+    async def commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
+        """Write all of it or nothing; goes on to its end when its caller is cancelled."""
+        task = asyncio.create_task(self._commit(bookings, outcomes))
+        self._commits.add(task)
+        task.add_done_callback(self._commits.discard)
+        await asyncio.shield(task)
+
+    async def clear_the_way(self) -> None:
+        """End the transactions that nobody works on."""
+        with translated_failures():
+            await self._ask(lambda: self.mongod.abort_idle(ABANDONED_AFTER_SECONDS))
+
+    async def _commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
+        transaction = Transaction()
+        with translated_failures():
+            try:
+                await self.write(transaction, bookings, outcomes)
+            except (PyMongoError, Conflict):
+                # Should this be lost, the transaction stays open, and in everybody's way.
+                with suppress(PyMongoError):
+                    await self._ask(lambda: self.mongod.abort(transaction))
+                raise
+            await self._commit_known(transaction)
+
+    async def write(
+        self,
+        transaction: Transaction,
+        bookings: Sequence[Booking],
+        outcomes: Sequence[OutcomeEvent],
+    ) -> None:
+        """The statements of a transaction."""
+        if bookings:
+            updates = [documents.booking_update(booking) for booking in bookings]
+            matched = await self._ask(lambda: self.mongod.update(transaction, updates))
+            if matched != len(bookings):
+                self.world.happened["filter matched nothing"] += 1
+                raise Conflict(f"{len(bookings) - matched} movies were changed meanwhile")
+        if outcomes:
+            entries = [documents.ledger_document(outcome) for outcome in outcomes]
+            await self._ask(lambda: self.mongod.insert(transaction, entries))
+
+    async def _commit_known(self, transaction: Transaction) -> None:
+        for attempt in range(1, COMMIT_ATTEMPTS + 1):
+            try:
+                await self.ask_majority(lambda: self.mongod.commit(transaction))
+            except PyMongoError as failure:
+                if not isinstance(failure, AutoReconnect) and not failure.has_error_label(
+                    UNKNOWN_RESULT
+                ):
+                    raise
+                self.world.mishap("commit result unknown")
+                if attempt == COMMIT_ATTEMPTS:
+                    raise StoreUnusable("the result of a commit is not known") from failure
+            else:
+                return
+
+    def _ask(self, operation: Callable[[], T]) -> asyncio.Future[T]:
+        """One command, done on the server if it gets there."""
+        return RoundTrip(self.world, self.mongod, self._client, operation).answer
+
+    def ask_majority(self, operation: Callable[[], int]) -> asyncio.Future[int]:
+        """One command whose answer waits until a majority has that much of the log."""
+        return MajorityRoundTrip(self.world, self.mongod, self._client, operation).answer
+
+
+def _outcomes(entries: Sequence[Document]) -> dict[str, OutcomeEvent]:
+    return {entry["_id"]: documents.ledger_outcome(entry) for entry in entries}

@@ -1,0 +1,49 @@
+"""A worker that breaks one rule is found out, within the seeds of an ordinary run of the tests."""
+
+from __future__ import annotations
+
+import gc
+from typing import Final
+
+import pytest
+
+from tests.simulation.mutations import MUTATIONS
+from tests.simulation.process import Parts
+from tests.simulation.simulation import simulate, simulate_many
+from tests.simulation.test_worlds import SEEDS
+
+CAUGHT_BY: Final = {
+    "ack before publish": "I4: acknowledged",
+    "no careful beginning": "dead letter undeliverable without a cause",
+    "publish before commit": "I4: announced, but no majority has an entry",
+    "publish the decision instead of the ledger": "I3: announced as",
+    "no version in the filter": "was never true",
+    "no time slots in the filter": "was never true",
+    "no ledger check": "never settled",
+    "ledger entries after the transaction": "I2, I6",
+    "ledger entries before the transaction": "was never true",
+    "a local instead of a majority read of the ledger": "I4: announced, but no majority",
+    "ok taken for success": "was never true",
+}
+"""What the auditor says of each, among other things."""
+
+
+def caught_at(parts: Parts, by: str) -> int | None:
+    """The first seed at which the auditor says so."""
+    gc.collect()
+    for story in simulate_many(range(SEEDS), parts):
+        if any(by in finding for finding in story.findings):
+            return story.seed
+    return None
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_worker_that_breaks_a_rule_is_caught(name: str) -> None:
+    assert caught_at(MUTATIONS[name], CAUGHT_BY[name]) is not None
+
+
+def test_the_real_worker_is_real_again_afterwards() -> None:
+    name = "no version in the filter"
+    seed = caught_at(MUTATIONS[name], CAUGHT_BY[name])
+    assert seed is not None
+    assert simulate(seed).findings == []
