@@ -1,0 +1,226 @@
+"""The broker of the simulator is held against a real RabbitMQ: the same doings, the same answers.
+
+The worker's own session is used on either, so whatever it does on the one must come to the same on
+the other: what is delivered, in which order, and how often it is said to have failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, Protocol
+
+import pytest
+
+from contracts.topology import DELIVERY_LIMIT, REQUESTS
+from tests.acceptance.client import Client
+from tests.conftest import Servers
+from tests.simulation.evidence import Discarded
+from tests.simulation.mongod import Mongod
+from tests.simulation.process import PROCESS, Parts, Process, SimulatedSession
+from tests.simulation.rabbit import Rabbit
+from tests.simulation.world import SLOW_SECONDS, World
+from worker.broker import Session
+from worker.errors import SessionLost
+from worker.messages import Delivery, Message
+
+DEADLINE_SECONDS: Final = 20
+
+
+class Broker(Protocol):
+    """A broker, and publishers who send it requests."""
+
+    async def send(self, *bodies: str) -> None: ...
+    async def open(self, prefetch: int, *, careful: bool) -> Session: ...
+    async def until_given_up(self) -> None:
+        """Wait until a request has failed too often."""
+
+
+class RealBroker:
+    """RabbitMQ."""
+
+    def __init__(self, servers: Servers, client: Client) -> None:
+        self._servers = servers
+        self._client = client
+
+    async def send(self, *bodies: str) -> None:
+        await self._client.publish_all([body.encode() for body in bodies])
+
+    async def open(self, prefetch: int, *, careful: bool) -> Session:
+        return await Session.open(self._servers.amqp_url, prefetch, careful=careful)
+
+    async def until_given_up(self) -> None:
+        await self._client.dead_letters(1)
+
+
+class SimulatedBroker:
+    """The simulated one."""
+
+    def __init__(self) -> None:
+        self.world = World(1)
+        # Like every RabbitMQ before 4.3, this one takes what is handed back for a failure.
+        self._rabbit = Rabbit(self.world, 1800, nack_is_failure=True)
+        mongod = Mongod(self.world, {})
+        self._process = Process(self.world, mongod, self._rabbit, "worker", Parts())
+
+    async def send(self, *bodies: str) -> None:
+        for body in bodies:
+            self._rabbit.send(body.encode(), None)
+
+    async def open(self, prefetch: int, *, careful: bool) -> Session:
+        PROCESS.set(self._process)
+        return await SimulatedSession.open("", prefetch, careful=careful)
+
+    async def until_given_up(self) -> None:
+        # The rejection takes no longer than any message on its way to the broker.
+        await asyncio.sleep(SLOW_SECONDS)
+        assert any(isinstance(fact, Discarded) for fact in self.world.diary)
+
+
+Story = Callable[[Broker], Coroutine[Any, Any, object]]
+Seen = list[tuple[str, int]]
+
+
+async def taken(session: Session, number: int) -> list[Delivery]:
+    """So many deliveries, in however many batches they come."""
+    found: list[Delivery] = []
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while len(found) < number:
+            found += await session.deliveries.collect(number - len(found))
+    return found
+
+
+def seen(deliveries: list[Delivery]) -> Seen:
+    return [(delivery.body.decode(), delivery.failures) for delivery in deliveries]
+
+
+async def waiting(session: Session) -> object:
+    """What the broker has not handed to anybody."""
+    look = await session._channels[0].queue_declare(REQUESTS, passive=True, timeout=10)
+    return look.message_count
+
+
+async def one_of_three_fails(broker: Broker) -> object:
+    session = await broker.open(10, careful=False)
+    await broker.send("a", "b", "c")
+    batch = await taken(session, 3)
+    await session.deliveries.settle(batch, failed=batch[1:2])
+    again = await taken(session, 1)
+    await session.deliveries.settle(again, failed=[])
+    await session.close()
+    return seen(batch), seen(again)
+
+
+async def a_session_ends_in_the_middle(broker: Broker) -> object:
+    session = await broker.open(10, careful=False)
+    await broker.send("a", "b", "c", "d")
+    first = await taken(session, 4)
+    await session.deliveries.settle(first[:1], failed=[])
+    await session.close()
+    session = await broker.open(10, careful=False)
+    second = await taken(session, 3)
+    await session.close()
+    return seen(first), seen(second)
+
+
+async def all_is_handed_back(broker: Broker) -> object:
+    session = await broker.open(10, careful=False)
+    await broker.send("a", "b")
+    await taken(session, 2)
+    await session.deliveries.stop()
+    handed_back = await session.deliveries.hand_back()
+    await session.close()
+    session = await broker.open(10, careful=False)
+    again = seen(await taken(session, 2))
+    await session.close()
+    return handed_back, again
+
+
+async def a_session_holds_no_more_than_its_prefetch(broker: Broker) -> object:
+    session = await broker.open(2, careful=False)
+    await broker.send("a", "b", "c")
+    batch = await taken(session, 2)
+    left = await waiting(session)
+    await session.deliveries.settle(batch[:1], failed=[])
+    rest = await taken(session, 1)
+    await session.close()
+    return seen(batch), left, seen(rest)
+
+
+async def a_session_begins_with_one(broker: Broker) -> object:
+    await broker.send("a", "b", "c", "d")
+    session = await broker.open(2, careful=True)
+    first = await taken(session, 1)
+    left = [await waiting(session)]
+    await session.deliveries.settle(first, failed=[])
+    rest = await taken(session, 2)
+    left.append(await waiting(session))
+    await session.close()
+    return seen(first), seen(rest), left
+
+
+async def something_unknown_is_settled(broker: Broker) -> object:
+    session = await broker.open(10, careful=False)
+    await broker.send("a")
+    await taken(session, 1)
+    nonsense = Delivery(tag=7, body=b"")
+    await session.deliveries.settle([nonsense], failed=[])
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        with pytest.raises(SessionLost, match="PRECONDITION_FAILED - unknown delivery tag 7"):
+            await session.watch()
+    await session.close()
+    session = await broker.open(10, careful=False)
+    again = seen(await taken(session, 1))
+    await session.close()
+    return again
+
+
+async def a_request_fails_until_it_is_given_up(broker: Broker) -> object:
+    session = await broker.open(10, careful=False)
+    await broker.send("a")
+    counts = []
+    for _ in range(DELIVERY_LIMIT + 1):
+        batch = await taken(session, 1)
+        counts += seen(batch)
+        await session.deliveries.settle(batch, failed=batch)
+    await broker.until_given_up()
+    left = await waiting(session)
+    await session.close()
+    return counts, left
+
+
+async def events_are_published(broker: Broker) -> object:
+    session = await broker.open(10, careful=False)
+    messages = [
+        Message("reservations.events", "reservation.x", b"x" * size, {"a": "b"}, mandatory=True)
+        for size in (0, 5, 300_000)
+    ]
+    confirmed = await session.publish(messages * 50)
+    await session.close()
+    return confirmed
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        one_of_three_fails,
+        a_session_ends_in_the_middle,
+        all_is_handed_back,
+        a_session_holds_no_more_than_its_prefetch,
+        a_session_begins_with_one,
+        something_unknown_is_settled,
+        a_request_fails_until_it_is_given_up,
+        events_are_published,
+    ],
+)
+async def test_the_simulated_broker_does_what_rabbitmq_does(
+    servers: Servers, client: Client, story: Story
+) -> None:
+    real = await story(RealBroker(servers, client))
+    assert await in_a_thread_of_its_own(story) == real
+
+
+def in_a_thread_of_its_own(story: Story) -> Awaitable[object]:
+    """No thread can have two loops run at once, and a real one is running here."""
+    broker = SimulatedBroker()
+    return asyncio.to_thread(broker.world.loop.run_until_complete, story(broker))
