@@ -14,13 +14,14 @@ from typing import Final
 import pytest
 
 from tests.acceptance.cinema import Cinema, request_for, slots
+from tests.fuzz.seeds import TRACES, VALUES_BY_TYPE, entry
 
 TIMESTAMP, CORRELATION_ID, HEADERS = (struct.pack(">H", 1 << bit) for bit in (6, 10, 13))
 """The flags before the properties of a message: which one follows (AMQP 0-9-1, 4.2.6.1)."""
 
 
-def table(entry: bytes) -> bytes:
-    return struct.pack(">I", len(entry)) + entry
+def table(content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + content
 
 
 UNREADABLE: Final = {
@@ -47,6 +48,18 @@ async def test_properties_that_no_client_can_read_do_no_harm_to_other_requests(
     await cinema.client.outcomes(names, seconds=10)
     await cinema.stop_workers()
     assert await cinema.client.depth("reservations.dead-letters") == 0
+
+
+async def test_headers_of_every_type_there_is_do_no_harm_to_any_request(cinema: Cinema) -> None:
+    movie = await cinema.show(*slots(1000))
+    entries = [entry(kind, value) for kind, values in VALUES_BY_TYPE.items() for value in values]
+    requests = [request_for(movie) for _ in (*entries, *TRACES)]
+    for request, header in zip(requests, (*entries, *TRACES), strict=True):
+        await cinema.client.publish_raw(request, HEADERS + table(header))
+    await cinema.start_worker()
+    await cinema.client.outcomes([request["requestId"] for request in requests], seconds=10)
+    await cinema.stop_workers()
+    assert cinema.client.letters == []
 
 
 def direct_reply_to(node: bytes, identity: int) -> str:

@@ -96,24 +96,32 @@ VALUES_BY_TYPE: Final[Mapping[bytes, Sequence[bytes]]] = {
     b"B": (b"\xff",),
     b"s": (b"\x80\x00",),
     b"u": (b"\xff\xff",),
-    b"U": (b"\xff\xff",),
     b"I": (b"\x80\x00\x00\x00",),
     b"i": (b"\xff\xff\xff\xff",),
     b"l": (b"\x80" + b"\x00" * 7,),
     b"L": (b"\xff" * 8,),
-    b"f": (b"\x7f\xc0\x00\x00", b"\x7f\x80\x00\x00"),
-    b"d": (b"\x7f\xf8" + b"\x00" * 6, b"\xff\xf0" + b"\x00" * 6),
+    b"f": (b"\x3f\x80\x00\x00", b"\x00\x00\x00\x01"),
+    b"d": (b"\x7f\xef" + b"\xff" * 6,),
     b"D": (b"\xff\x7f\xff\xff\xff", b"\x00\x00\x00\x00\x00"),
     b"S": (_sized(b""), _sized(b"text"), _sized(b"\xff\xfe"), _sized(b"\x00")),
     b"A": (_sized(b""), _sized(b"t\x01V"), _sized(b"A\x00\x00\x00\x05A\x00\x00\x00\x00")),
     b"T": (b"\x00" * 8, b"\xff" * 8, struct.pack(">Q", 2**62), struct.pack(">Q", 253402300800)),
-    b"F": (_sized(b""), _sized(entry(b"t", b"\x01")), _sized(b"\x01a?")),
+    b"F": (_sized(b""), _sized(entry(b"t", b"\x01"))),
     b"V": (b"",),
-    b"\x00": (b"",),
     b"x": (_sized(b""), _sized(b"\xff\x00")),
-    b"?": (b"",),
 }
-"""Values of every type there is in a table of AMQP 0-9-1 with RabbitMQ's errata, and of none."""
+"""Values of every type that RabbitMQ takes in a table: AMQP 0-9-1 with its errata."""
+
+REFUSED: Final = (
+    *(
+        entry(b"U", b"\xff\xff"),
+        entry(b"\x00", b""),
+        entry(b"?", b""),
+        entry(b"F", _sized(b"\x01a?")),
+    ),
+    *(entry(b"f", b"\x7f\xc0\x00\x00"), entry(b"d", b"\xff\xf0" + b"\x00" * 6)),
+)
+"""What it closes the publisher's connection for: unknown types, and numbers that are none."""
 
 TRACES: Final = (
     entry(b"S", _sized(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), b"traceparent"),
@@ -126,7 +134,7 @@ TRACES: Final = (
 )
 TABLES: Final = (
     *(entry(kind, value) for kind, values in VALUES_BY_TYPE.items() for value in values),
-    *TRACES,
+    *(*TRACES, *REFUSED),
     b"".join(TRACES),
     entry(b"t", b"\x01", b"\xe9"),
     entry(b"t", b"\x01", b""),
