@@ -73,6 +73,17 @@ async def test_a_trace_that_is_no_text_or_too_long_is_left_behind(
     assert not delivery.trace_context
 
 
+async def test_a_count_of_failures_that_the_publisher_wrote_is_not_believed(
+    session: Session, client: Client
+) -> None:
+    await client.publish({}, headers={"x-delivery-count": 10**6})
+    (delivery,) = await collected(session, 1)
+    assert delivery.failures == 0
+    await session.deliveries.settle([delivery], failed=[delivery])
+    (again,) = await collected(session, 1)
+    assert again.failures == 1
+
+
 async def test_what_is_settled_is_gone_and_what_failed_comes_again_as_a_failure(
     open_session: Opening, client: Client
 ) -> None:
