@@ -9,13 +9,22 @@ import argparse
 import asyncio
 import importlib.util
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
-from worker.errors import BrokerUnusable, DrainTimedOut, StoreUnusable, WorkerError, causes
+from worker.errors import (
+    BrokerForbids,
+    BrokerUnusable,
+    DrainTimedOut,
+    StoreForbids,
+    StoreUnusable,
+    WorkerError,
+    causes,
+)
 from worker.logs import configure_logging
 from worker.operators import add_adopt, add_audit, add_dead_letters, add_replay
 from worker.settings import PREFIX, Settings, load_settings
@@ -71,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _hint(failure: BaseException) -> str:
+    if isinstance(failure, BrokerForbids | StoreForbids):
+        return ""
     if isinstance(failure, BrokerUnusable | StoreUnusable):
         return " (`reservation-worker dev` starts both servers and a worker)"
     return ""
@@ -134,8 +145,20 @@ def _publish(settings: Settings, options: argparse.Namespace) -> Command:
     return publish_requests(settings, options.file, wait=options.wait)
 
 
+class _Parser(argparse.ArgumentParser):
+    """One that repeats no argument which may be a URL with a password in it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Show what is wrong and end with exit code 2."""
+        if "@" in message or "://" in message:
+            what, unrecognized, arguments = message.partition("unrecognized arguments: ")
+            names = [word.partition("=")[0] for word in arguments.split() if word[0] == "-"]
+            message = re.sub("'.*'", "'***'", what) + unrecognized + " ".join(names)
+        super().error(message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="reservation-worker",
         description="Decides seat reservations from RabbitMQ in MongoDB.",
         epilog=EXIT_CODES,

@@ -7,8 +7,10 @@ catches a driver's error. A refused seat is not an error: it is an outcome.
     ├── BadSettings            exit code 2
     ├── BadInput               exit code 2: a file given to a command is not what it should be
     ├── BrokerUnusable         exit code 3 at the start, otherwise a reason to try again
-    │   └── SessionLost        one of the two connections, or a channel, has gone
+    │   ├── SessionLost        one of the two connections, or a channel, has gone
+    │   └── BrokerForbids      RabbitMQ is there, and does not let this user do what is needed
     ├── StoreUnusable          exit code 4 at the start, otherwise a reason to try again
+    │   └── StoreForbids       MongoDB is there, and does not let this user do what is needed
     ├── TopologyDiffers        exit code 5
     ├── DrainTimedOut          exit code 6
     ├── EmbeddedServerError    exit code 1: a server for `dev` or `demo` did not start
@@ -54,10 +56,18 @@ class SessionLost(BrokerUnusable):
     """A connection or channel to RabbitMQ has gone; what was unsettled will be delivered again."""
 
 
+class BrokerForbids(BrokerUnusable):
+    """This user of RabbitMQ lacks a permission that the worker needs."""
+
+
 class StoreUnusable(WorkerError):
     """MongoDB cannot be reached, or refuses what the worker needs."""
 
     exit_code = 4
+
+
+class StoreForbids(StoreUnusable):
+    """This user of MongoDB lacks a privilege that the worker needs."""
 
 
 class TopologyDiffers(WorkerError):
