@@ -1,16 +1,28 @@
-"""Declaring the topology: what is missing is made, what differs is reported."""
+"""Declaring the topology: what is missing is made, what differs is reported.
+
+A user who may not declare can still work with what somebody else declared. That is then only
+looked at: whether it is there, as its arguments are shown to nobody who may not declare it.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aio_pika.exceptions import ChannelPreconditionFailed
+from aiormq.exceptions import (
+    ChannelAccessRefused,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+)
 
 from contracts import topology
 from worker.broker.failures import translated_failures
-from worker.errors import BrokerUnusable, TopologyDiffers
+from worker.errors import BrokerForbids, BrokerUnusable, TopologyDiffers
+
+log: Final = logging.getLogger(__name__)
 
 RPC_TIMEOUT_SECONDS: Final = 10
 """For one declaration; a quorum queue is made in well under a second once its cluster is up."""
@@ -18,37 +30,88 @@ RPC_TIMEOUT_SECONDS: Final = 10
 Declaration = Callable[[AbstractChannel], Awaitable[object]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One exchange or queue: how it is declared, and how one looks whether it is there."""
+
+    name: str
+    declare: Declaration
+    look: Declaration
+
+
+@dataclass(slots=True)
+class _Found:
+    """What came of all steps."""
+
+    differences: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    may_declare: bool = True
+
+
 async def declare_topology(connection: AbstractConnection) -> None:
-    """Declare every exchange and queue of the contract.
+    """Declare every exchange and queue of the contract, as far as this user may.
 
     Raises TopologyDiffers with everything that exists with other arguments, in the broker's own
-    words, and BrokerUnusable when a declaration is not possible or not permitted.
+    words, BrokerForbids with everything that is missing and may not be declared by this user, and
+    BrokerUnusable when a declaration is not possible.
     """
-    differences = []
-    steps: list[Declaration] = [_exchange(exchange) for exchange in topology.EXCHANGES]
-    steps += [_queue(queue) for queue in topology.QUEUES]
-    for step in steps:
-        try:
-            with translated_failures("declaring the topology", BrokerUnusable):
-                await _declare(connection, step)
-        except BrokerUnusable as failure:
-            if not isinstance(failure.__cause__, ChannelPreconditionFailed):
-                raise
-            differences.append(str(failure.__cause__))
-    if differences:
+    found = _Found()
+    for exchange in topology.EXCHANGES:
+        await _see_to(connection, _exchange(exchange), found)
+    for queue in topology.QUEUES:
+        await _see_to(connection, _queue(queue), found)
+    if found.differences:
         raise TopologyDiffers(
-            f"{'; '.join(differences)}. Nothing was changed: delete or rename what differs, or "
-            "give the worker a virtual host of its own, and start it again"
+            f"{'; '.join(found.differences)}. Nothing was changed: delete or rename what differs, "
+            "or give the worker a virtual host of its own, and start it again"
         )
+    if found.missing:
+        raise BrokerForbids(
+            f"{', '.join(found.missing)} not there, and this RabbitMQ user may not declare: start "
+            "a worker once as a user with configure, write and read on '^reservations\\.'"
+        )
+    if not found.may_declare:
+        log.info("this user may not declare, so the topology is taken as it is")
 
 
-async def _declare(connection: AbstractConnection, step: Declaration) -> None:
+async def _see_to(connection: AbstractConnection, step: _Step, found: _Found) -> None:
+    """Declare it; or, after the first refusal, look for it and declare only what is missing."""
+    try:
+        if not found.may_declare and await _is_there(connection, step):
+            return
+        await _in_a_channel(connection, step.declare)
+    except BrokerUnusable as failure:
+        match failure.__cause__:
+            case ChannelPreconditionFailed():
+                found.differences.append(str(failure.__cause__))
+            case ChannelAccessRefused() if found.may_declare:
+                found.may_declare = False
+                await _see_to(connection, step, found)
+            case ChannelAccessRefused():
+                found.missing.append(step.name)
+            case _:
+                raise
+
+
+async def _is_there(connection: AbstractConnection, step: _Step) -> bool:
+    """RabbitMQ asks for no permission to look."""
+    try:
+        await _in_a_channel(connection, step.look)
+    except BrokerUnusable as failure:
+        if isinstance(failure.__cause__, ChannelNotFoundEntity):
+            return False
+        raise
+    return True
+
+
+async def _in_a_channel(connection: AbstractConnection, declaration: Declaration) -> None:
     """In a channel of its own, because a refused declaration closes its channel."""
-    async with connection.channel() as channel:
-        await step(channel)
+    with translated_failures("declaring the topology", BrokerUnusable):
+        async with connection.channel() as channel:
+            await declaration(channel)
 
 
-def _exchange(exchange: topology.Exchange) -> Declaration:
+def _exchange(exchange: topology.Exchange) -> _Step:
     async def declare(channel: AbstractChannel) -> None:
         await channel.declare_exchange(
             exchange.name,
@@ -58,14 +121,20 @@ def _exchange(exchange: topology.Exchange) -> Declaration:
             timeout=RPC_TIMEOUT_SECONDS,
         )
 
-    return declare
+    async def look(channel: AbstractChannel) -> None:
+        await channel.declare_exchange(exchange.name, passive=True, timeout=RPC_TIMEOUT_SECONDS)
+
+    return _Step(f"exchange {exchange.name}", declare, look)
 
 
-def _queue(queue: topology.Queue) -> Declaration:
+def _queue(queue: topology.Queue) -> _Step:
     async def declare(channel: AbstractChannel) -> None:
         declared = await channel.declare_queue(
             queue.name, durable=True, arguments=dict(queue.arguments), timeout=RPC_TIMEOUT_SECONDS
         )
         await declared.bind(queue.name, queue.binding_key, timeout=RPC_TIMEOUT_SECONDS)
 
-    return declare
+    async def look(channel: AbstractChannel) -> None:
+        await channel.declare_queue(queue.name, passive=True, timeout=RPC_TIMEOUT_SECONDS)
+
+    return _Step(f"queue {queue.name}", declare, look)

@@ -18,7 +18,7 @@ from aiormq.abc import ChannelFrame
 
 from worker.broker.channels import DirectChannel, open_channel
 from worker.broker.connecting import Connection, close_connection, connect
-from worker.broker.failures import translated_failures
+from worker.broker.failures import explain, translated_failures
 from worker.broker.frames import publish_frames
 from worker.errors import BrokerUnusable
 from worker.messages import Message
@@ -69,6 +69,9 @@ class Replies:
     async def _open(self) -> DirectChannel:
         if self._channel is not None and not self._channel.is_closed:
             return self._channel
+        if self._channel is not None:
+            # Nobody waits for the broker's word on a reply, so a refusal shows only here.
+            log.warning("replies did not arrive: %s", _reason(self._channel))
         await self.close()
         now = time.monotonic()
         if now - self._opened_seconds < REOPEN_SECONDS:
@@ -77,3 +80,8 @@ class Replies:
         self._connection = await connect(self._url, "sending replies")
         self._channel = await open_channel(self._connection, confirms=False)
         return self._channel
+
+
+def _reason(channel: DirectChannel) -> str:
+    closing = channel.closing
+    return explain(None if closing.cancelled() else closing.exception())

@@ -16,6 +16,7 @@ from worker.broker.channels import DirectChannel, open_channel
 from worker.broker.connecting import CLOSE_TIMEOUT_SECONDS, Connection, close_connection, connect
 from worker.broker.declaring import declare_topology
 from worker.broker.failures import explain, translated_failures
+from worker.broker.permissions import reading_refused, require_permissions
 from worker.broker.publishing import Publisher
 from worker.broker.replying import Replies
 from worker.broker.taking import Deliveries
@@ -45,8 +46,8 @@ class Session:
     async def open(cls, url: str, prefetch_count: int, *, careful: bool = True) -> Self:
         """Connect, declare what is missing, and begin to consume; for careful see Deliveries.
 
-        Raises BrokerUnusable when RabbitMQ cannot be reached or refuses, TopologyDiffers when
-        something of the same name exists with other arguments.
+        Raises BrokerUnusable when RabbitMQ cannot be reached or refuses, also with what this user
+        may not do, and TopologyDiffers when something exists with other arguments.
         """
         connections: list[Connection] = []
         try:
@@ -56,8 +57,10 @@ class Session:
             with translated_failures("opening channels", BrokerUnusable):
                 taking = await open_channel(connections[0], confirms=False)
                 publishing = await open_channel(connections[1], confirms=True)
+            await require_permissions(connections[1])
             session = cls(tuple(connections), taking, publishing, Replies(url))
-            await session.deliveries.start(prefetch_count, careful=careful)
+            with reading_refused():
+                await session.deliveries.start(prefetch_count, careful=careful)
         except BaseException:
             await _close_all(connections)
             raise

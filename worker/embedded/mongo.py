@@ -8,11 +8,11 @@ It is the only module besides `store` that speaks to MongoDB, and only to admini
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
@@ -67,6 +67,8 @@ class MongoMember:
         self, folder: Path, port: int, replica_set: str, parameters: Mapping[str, str]
     ) -> None:
         self.port = port
+        self.options: Sequence[str] = ()
+        self.admin_options: Mapping[str, Any] = {}
         self._replica_set = replica_set
         self._parameters = [f"--setParameter={name}={value}" for name, value in parameters.items()]
         self._data = folder / "data"
@@ -101,7 +103,10 @@ class MongoMember:
         command = (program, "--replSet", self._replica_set, "--port", str(self.port))
         try:
             await self._process.start(
-                (*command, "--dbpath", self._data, *_OPTIONS, *self._parameters),
+                (
+                    *(*command, "--dbpath", self._data),
+                    *(*_OPTIONS, *self._parameters, *self.options),
+                ),
                 programs.environment(),
             )
             await self._process.until(lambda: accepts_connections(self.port), _START_SECONDS)
@@ -121,7 +126,11 @@ class MongoMember:
     async def admin(self) -> AsyncIterator[AsyncDatabase[Document]]:
         """Connect to the `admin` database of this member, whatever its state in the set is."""
         async with AsyncMongoClient[Document](
-            LOOPBACK, self.port, directConnection=True, serverSelectionTimeoutMS=5000
+            LOOPBACK,
+            self.port,
+            directConnection=True,
+            serverSelectionTimeoutMS=5000,
+            **self.admin_options,
         ) as client:
             yield client["admin"]
 
@@ -160,6 +169,14 @@ class EmbeddedMongo:
     def pids(self) -> tuple[int, ...]:
         """The process ids of the members that are running."""
         return tuple(member.pid for member in self.members if member.pid is not None)
+
+    def secure(self, options: Sequence[str], admin_options: Mapping[str, Any]) -> None:
+        """From the next start on, give every mongod further options, such as `--tlsMode`.
+
+        `admin_options` are what a client then needs besides the address, such as a CA file.
+        """
+        for member in self.members:
+            member.options, member.admin_options = options, admin_options
 
     async def start(self) -> None:
         """Start every member that is not running; returns once the set takes majority writes.

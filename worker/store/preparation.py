@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
 from pymongo.errors import CollectionInvalid, OperationFailure
 
-from worker.errors import StoreUnusable
+from worker.errors import StoreForbids, StoreUnusable
 from worker.store.documents import MOVIE_VALIDATOR, Document
 from worker.store.failures import NAMESPACE_EXISTS, UNAUTHORIZED
 
@@ -32,15 +34,19 @@ async def prepare_collections(
 
     They must exist before the first commit, because two transactions at once cannot both create
     one. A validator of somebody else's stays as it is: to replace or to loosen it is not ours.
+    Raises StoreForbids for one that is missing and may not be created.
     """
-    cursor = await database.list_collections(filter={"name": {"$in": [movies, ledger]}})
-    found = {entry["name"]: entry.get("options", {}) for entry in await cursor.to_list(None)}
+    found = await _collections(database, [movies, ledger])
     if ledger not in found:
         await _create(database, ledger, {})
     rule = {"validator": MOVIE_VALIDATOR, "validationLevel": "moderate"}
     if movies not in found:
         await _create(database, movies, rule)
-    elif not (theirs := found[movies].get("validator")):
+        return
+    options = found[movies]
+    if options is None:
+        log.info("this user may not see whether %s has the validator against overbooking", movies)
+    elif not (theirs := options.get("validator")):
         await _add_validator(database, movies, rule)
     elif theirs != MOVIE_VALIDATOR:
         log.warning(
@@ -51,20 +57,40 @@ async def prepare_collections(
         )
 
 
+async def _collections(
+    database: AsyncIOMotorDatabase[Document], names: Sequence[str]
+) -> dict[str, Document | None]:
+    """Those of these that exist, with their options; None where this user may not see them."""
+    wanted = {"name": {"$in": list(names)}}
+    try:
+        cursor = await database.list_collections(filter=wanted)
+    except OperationFailure as failure:
+        if failure.code != UNAUTHORIZED:
+            raise
+        # What a user has any privilege on, it may list by name without one for listing.
+        reply = await database.command(
+            {"listCollections": 1, "nameOnly": True, "authorizedCollections": True}
+        )
+        listed = {entry["name"] for entry in reply["cursor"]["firstBatch"]}
+        return {name: None for name in names if name in listed}
+    return {entry["name"]: entry.get("options", {}) for entry in await cursor.to_list(None)}
+
+
 async def _add_validator(
     database: AsyncIOMotorDatabase[Document], movies: str, rule: Document
 ) -> None:
     """It guards against other writers only, so a worker that may not add it can still work."""
+    command = {"collMod": movies, **rule}
     try:
-        await database.command({"collMod": movies, **rule})
+        await database.command(command)
     except OperationFailure as failure:
         if failure.code != UNAUTHORIZED:
             raise
         log.warning(
             "this user may not add a validator to %s, so nothing keeps other writers from "
-            "overbooking: grant collMod, or run collMod with %s",
+            "overbooking: grant collMod, or run in mongosh: db.runCommand(%s)",
             movies,
-            rule,
+            json.dumps(command),
         )
 
 
@@ -74,5 +100,11 @@ async def _create(database: AsyncIOMotorDatabase[Document], name: str, options: 
     except CollectionInvalid:
         pass  # Another worker that started at the same moment was faster.
     except OperationFailure as failure:
+        if failure.code == UNAUTHORIZED:
+            command = json.dumps({"create": name, **options})
+            raise StoreForbids(
+                f"the collection {name} is missing and this user may not create it: grant "
+                f"createCollection, or run in mongosh: db.runCommand({command})"
+            ) from failure
         if failure.code != NAMESPACE_EXISTS:
             raise

@@ -28,6 +28,7 @@ from worker.store.client import client_of
 from worker.store.documents import Document
 from worker.store.failures import translated_failures
 from worker.store.preparation import prepare_collections, require_transactions
+from worker.store.privileges import require_privileges
 
 MOVIES: Final = "movies"
 LEDGER: Final = "reservations"
@@ -96,11 +97,13 @@ class Store:
             await prepare_collections(self._database, MOVIES, LEDGER)
 
     async def require_writes(self) -> None:
-        """Raises StoreUnusable while a majority takes no writes, whatever it lets one read."""
+        """Raises StoreUnusable while a majority takes no writes, or this user may not write.
+
+        An update that matches nothing is acknowledged only when a majority has all that went
+        before, whatever it lets one read.
+        """
         with translated_failures():
-            # No request id is empty, so this changes nothing; yet it is authorised, needs a
-            # primary, and is acknowledged only when a majority has all that went before.
-            await self._ledger.update_one({"_id": ""}, {"$set": {"outcome": ""}})
+            await require_privileges(self._movies, self._ledger)
 
     async def close(self) -> None:
         """Let commits under way end, so that no thread is left with an open transaction."""

@@ -1,0 +1,76 @@
+"""What a session needs to be allowed: found out before the first request is taken.
+
+RabbitMQ says that something may not be published only when it is published, by closing the
+channel. For a worker that would be in the middle of its first batch, and of every batch after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from aiormq.exceptions import ChannelAccessRefused
+
+from contracts import topology
+from worker.broker.channels import open_channel
+from worker.broker.connecting import Connection
+from worker.broker.failures import translated_failures
+from worker.errors import BrokerForbids, BrokerUnusable, SessionLost
+
+ANSWER_TIMEOUT_SECONDS: Final = 5
+"""A broker under an alarm reads nothing from who publishes; then a refusal has to show later."""
+
+WRITTEN_TO: Final = (topology.EVENTS, topology.DEAD_LETTERS)
+
+GRANT: Final = (
+    "rabbitmqctl set_permissions -p VHOST USER "
+    r"'^$' '^(amq\.default|reservations\.(events|dead-letters))$' '^reservations\.requests$'"
+)
+"""The least that suffices; amq.default is where replies go."""
+
+
+async def require_permissions(connection: Connection) -> None:
+    """Raises BrokerForbids with every exchange that this user may not publish to.
+
+    Whether the broker blocks who publishes shows here, too: so the channels that are needed must
+    be open before.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+            refused = [name for name in WRITTEN_TO if not await _may_publish(connection, name)]
+            if refused:
+                raise BrokerForbids(refusal("write", refused))
+
+
+def refusal(permission: str, names: list[str]) -> str:
+    """What is missing, and what gives it."""
+    return f"this RabbitMQ user lacks {permission} on {', '.join(names)}: {GRANT}"
+
+
+@contextmanager
+def reading_refused() -> Iterator[None]:
+    """Say of a refused consumer what is missing, which makes it no matter of trying again."""
+    try:
+        yield
+    except SessionLost as failure:
+        if isinstance(failure.__cause__, ChannelAccessRefused):
+            raise BrokerForbids(refusal("read", [topology.REQUESTS])) from failure
+        raise
+
+
+async def _may_publish(connection: Connection, exchange: str) -> bool:
+    """Publish in a transaction that is rolled back: checked like any, and never seen by anyone."""
+    try:
+        with translated_failures(f"publishing to {exchange}", BrokerUnusable):
+            channel = await open_channel(connection, confirms=False)
+            await channel.tx_select()
+            await channel.basic_publish(b"", exchange=exchange, wait=False)
+            await channel.tx_rollback()
+            await channel.close()
+    except BrokerUnusable as failure:
+        if isinstance(failure.__cause__, ChannelAccessRefused):
+            return False
+        raise
+    return True

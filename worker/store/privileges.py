@@ -1,0 +1,90 @@
+"""What the worker needs to be allowed in MongoDB: found out before the first batch.
+
+Each privilege is tried, in a way that changes nothing: what MongoDB grants by roles, by patterns
+or because access control is off need not be understood here.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from motor.motor_asyncio import AsyncIOMotorCollection
+from pymongo.errors import OperationFailure
+
+from worker.errors import StoreForbids
+from worker.store.documents import Document
+from worker.store.failures import UNAUTHORIZED
+
+Collection = AsyncIOMotorCollection[Document]
+
+NOTHING: Final[Document] = {"_id": {"$in": []}}
+"""A filter that matches no document, whatever its _id is."""
+
+
+def least_role(database: str, movies: str, ledger: str) -> Document:
+    """The role that suffices, as MongoDB's createRole takes it; the ledger is never changed."""
+    actions = {movies: ["find", "update"], ledger: ["find", "insert"]}
+    return {
+        "role": "reservation-worker",
+        "privileges": [
+            {"resource": {"db": database, "collection": name}, "actions": allowed}
+            for name, allowed in actions.items()
+        ],
+        "roles": [],
+    }
+
+
+async def require_privileges(movies: Collection, ledger: Collection) -> None:
+    """Raises StoreForbids with every privilege that is missing."""
+    attempts: list[tuple[str, Collection, Callable[[Collection], Awaitable[object]]]] = [
+        ("find", movies, _find),
+        ("update", movies, _update),
+        ("find", ledger, _find),
+        ("insert", ledger, _insert),
+    ]
+    missing = [
+        f"{action} on {collection.full_name}"
+        for action, collection, attempt in attempts
+        if not await _is_allowed(attempt, collection)
+    ]
+    if missing:
+        role = least_role(movies.database.name, movies.name, ledger.name)
+        raise StoreForbids(
+            f"this MongoDB user may not {', '.join(missing)}: give it a role, made in mongosh with "
+            f'db.getSiblingDB("admin").createRole({json.dumps(role)})'
+        )
+
+
+async def _is_allowed(
+    attempt: Callable[[Collection], Awaitable[object]], collection: Collection
+) -> bool:
+    try:
+        await attempt(collection)
+    except OperationFailure as failure:
+        if failure.code == UNAUTHORIZED:
+            return False
+        # A transaction may meet an election or a lock, but only once it has been let in.
+        if not failure.has_error_label("TransientTransactionError"):
+            raise
+    return True
+
+
+async def _find(collection: Collection) -> None:
+    await collection.find_one(NOTHING, {"_id": 1})
+
+
+async def _update(collection: Collection) -> None:
+    await collection.update_one(NOTHING, {"$set": {"version": 0}})
+
+
+async def _insert(collection: Collection) -> None:
+    """In a transaction that is aborted, with an id that no request can have."""
+    async with (
+        await collection.database.client.start_session() as session,
+        session.start_transaction(),
+    ):
+        await collection.insert_one({"_id": f"/{secrets.token_hex(8)}"}, session=session)
+        await session.abort_transaction()
