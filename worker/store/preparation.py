@@ -69,10 +69,15 @@ async def _collections(
             raise
         # What a user has any privilege on, it may list by name without one for listing.
         reply = await database.command(
-            {"listCollections": 1, "nameOnly": True, "authorizedCollections": True}
+            {
+                "listCollections": 1,
+                "filter": wanted,
+                "nameOnly": True,
+                "authorizedCollections": True,
+            }
         )
         listed = {entry["name"] for entry in reply["cursor"]["firstBatch"]}
-        return {name: None for name in names if name in listed}
+        return dict.fromkeys(listed)
     return {entry["name"]: entry.get("options", {}) for entry in await cursor.to_list(None)}
 
 
