@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tests.faults import report
 from tests.faults.fault import Fault
-from tests.faults.matrix import BY_NAME, FAULTS, combinations
+from tests.faults.matrix import FAULTS, combinations, named
 from tests.faults.stage import MEMBERS, WORKERS, open_stage
 from tests.faults.trial import Result, try_fault
 from worker.errors import WorkerError
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _plan(options: argparse.Namespace, seed: int) -> list[Fault]:
     if options.only:
-        once = [BY_NAME[name] for name in options.only]
+        once = list(options.only)
     else:
         once = [*FAULTS, *combinations(options.combinations, random.Random(seed))]
     rounds: int = options.rounds
@@ -100,7 +100,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--list", action="store_true", help="the faults there are")
     parser.add_argument(
-        "--only", action="append", choices=BY_NAME, metavar="NAME", help="may be repeated"
+        "--only",
+        action="append",
+        type=_fault,
+        metavar="NAME",
+        help='may be repeated; "NAME + NAME" is both at once',
     )
     parser.add_argument("--seed", type=int, help="of whatever is left to chance; it is printed")
     parser.add_argument("--rounds", type=int, default=1, help="of the whole (1)")
@@ -109,6 +113,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="the table as markdown")
     return parser
+
+
+def _fault(name: str) -> Fault:
+    try:
+        return named(name)
+    except KeyError as unknown:
+        raise argparse.ArgumentTypeError(f"there is no fault {unknown}; see --list") from None
 
 
 if __name__ == "__main__":

@@ -20,7 +20,17 @@ FAULTS: Final = (
 )
 BY_NAME: Final = {fault.name: fault for fault in FAULTS}
 PARTS: Final = (2, 3)
+AND: Final = " + "
 STAGGER_SECONDS: Final = 2
+
+
+def named(name: str) -> Fault:
+    """The fault of this name, or the combination of those with `` + `` between their names.
+
+    Raises KeyError.
+    """
+    parts = [BY_NAME[part] for part in name.split(AND)]
+    return parts[0] if len(parts) == 1 else _combined(parts)
 
 
 def combinations(number: int, chance: random.Random) -> list[Fault]:
@@ -52,8 +62,8 @@ def _combined(parts: Sequence[Fault]) -> Fault:
 
     names = [part.name for part in parts]
     return Fault(
-        " + ".join(names),
-        " + ".join(part.what for part in parts),
+        AND.join(names),
+        AND.join(part.what for part in parts),
         parts[0].place,
         strike,
         max(part.seconds for part in parts),

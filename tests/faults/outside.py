@@ -26,6 +26,7 @@ UNROUTED_ARGUMENTS: Final[dict[str, Any]] = {
     "x-max-length-bytes": 1_000_000_000,
 }
 PAUSE_SECONDS: Final = 0.1
+SUBSCRIBE_SECONDS: Final = 10
 CONFIRM_SECONDS: Final = 60
 """Longer than any alarm here: a publisher whom the broker blocks has only to wait."""
 
@@ -93,6 +94,7 @@ class Screen:
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        self._subscribing = asyncio.Lock()
 
     async def subscribe(self) -> None:
         """Declare and bind everything, as on the first day."""
@@ -106,16 +108,21 @@ class Screen:
     async def stay_subscribed(self) -> None:
         """Whenever the connection or the channel is lost, subscribe again, until cancelled."""
         while True:
-            if self.client.connection.is_closed or self.client.channel.is_closed:
-                with suppress(*BROKEN):
-                    await self.subscribe_again()
+            lost = self.client.connection.is_closed or self.client.channel.is_closed
+            if lost and not self._subscribing.locked():
+                await self.subscribe_again()
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def subscribe_again(self) -> None:
-        with suppress(*BROKEN):
-            await asyncio.wait_for(self.client.close(), 2)
-        async with asyncio.timeout(10):
-            await self.subscribe()
+        """Drop the connection, and do not give up before there is another."""
+        async with self._subscribing:
+            while True:
+                with suppress(*BROKEN):
+                    await asyncio.wait_for(self.client.close(), 2)
+                with suppress(*BROKEN):
+                    await asyncio.wait_for(self.subscribe(), SUBSCRIBE_SECONDS)
+                    return
+                await asyncio.sleep(PAUSE_SECONDS)
 
 
 @asynccontextmanager

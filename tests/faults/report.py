@@ -35,9 +35,15 @@ COLUMNS: Final[tuple[tuple[str, Cell], ...]] = (
 """The heading of each column, and what stands in it."""
 
 
+CAPTION: Final = (
+    "One request in ten is sent twice on purpose. Silence is the longest time without any outcome; "
+    "the seconds after it count from the repair."
+)
+
+
 def table(results: Sequence[Result]) -> Table:
     """For a terminal, with what failed in red."""
-    drawn = Table(title="faults under load: after each, everything was audited")
+    drawn = Table(title="faults under load: after each, everything was audited", caption=CAPTION)
     for number, (heading, _) in enumerate(COLUMNS):
         drawn.add_column(heading, justify="left" if number == 0 else "right", ratio=None)
     for result in results:

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.faults.matrix import BY_NAME, FAULTS, combinations
+from tests.faults.matrix import BY_NAME, FAULTS, combinations, named
 from tests.faults.report import markdown
 from tests.faults.stage import Stage, open_stage
 from tests.faults.trial import try_fault
@@ -38,7 +38,7 @@ async def stage() -> AsyncIterator[Stage]:
 async def test_a_fault_under_load_loses_nothing_and_is_over_within_15_seconds(
     stage: Stage, name: str
 ) -> None:
-    result = await try_fault(stage, BY_NAME[name], random.Random(SEED), logging.debug)
+    result = await try_fault(stage, named(name), random.Random(SEED), logging.debug)
     assert result.problems == (), f"seed {SEED}"
     assert "never" not in markdown([result])
 
@@ -49,8 +49,9 @@ def test_combinations_are_of_different_places_and_the_same_for_the_same_seed() -
         fault.name for fault in combinations(50, random.Random(SEED))
     ]
     for fault in drawn:
-        parts = [BY_NAME[name] for name in fault.name.split(" + ")]
+        parts = [named(name) for name in fault.name.split(" + ")]
         assert len({part.place for part in parts}) == len(parts) >= 2
+        assert named(fault.name).what == fault.what
 
 
 def test_every_fault_has_a_name_of_its_own() -> None:
