@@ -37,11 +37,6 @@ class Lanes:
     def count(self) -> int:
         return self._count
 
-    @property
-    def contended(self) -> bool:
-        """Whether somebody else was after the same movies lately."""
-        return self._count > 1
-
     def note_conflict(self) -> None:
         """Somebody was in the same lane."""
         self._count = min(self._count * 2, LANES_MAX)

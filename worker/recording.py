@@ -47,13 +47,16 @@ LONGEST_WAIT_SECONDS: Final = 0.02
 up to 0.5 s two workers on one movie kept each other's requests waiting for a second and more."""
 TURN_SECONDS: Final = 0.01
 """About one commit: for others to read what has just been committed, and to be faster for once."""
+TURNS_AFTER_CONFLICT: Final = 8
+"""Commits without a conflict, after which nobody else seems to want these movies any more."""
 BATCH_ATTEMPTS: Final = 8
-"""Of one batch, before it is halved."""
+"""Of one batch that wants several movies, before it is halved."""
 SUSPICIOUS_RACES: Final = 25
 """Lost in a row: the winner may well be a transaction whose worker is dead."""
-LONE_REQUEST_SECONDS: Final = 30
-"""For a request that is tried alone: a thousand attempts, and far below the broker's consumer
-timeout. One that loses all these races is not at fault, so it is handed back, not dead-lettered."""
+ONE_MOVIE_SECONDS: Final = 30
+"""For a batch that wants one movie, which halving would only make into more commits for the same
+movie: a thousand attempts, and far below the broker's consumer timeout. Requests that lose all
+these races are not at fault, so they are handed back, not dead-lettered."""
 REFUSED_ATTEMPTS: Final = 3
 """A refusal is nearly always final; what lifts it is another writer changing the movie."""
 OUTAGE_WAIT_SECONDS: Final = 2
@@ -107,18 +110,21 @@ class Recorder:
         self._should_give_up = should_give_up
         self._chance = chance or random.Random()  # noqa: S311  # For turns, not for secrets.
         self._lanes = Lanes(self._chance)
+        self._contested: Collection[str] = ()
+        """The movies of the last lost race."""
+        self._commits_since_conflict = 0
         self._lost_in_a_row = 0
         self.tally = Tally()
 
     async def record(self, requests: Sequence[Request]) -> list[Decision]:
         """A decision for each request, in order; every outcome among them is in the ledger.
 
-        Raises StoreUnusable when MongoDB stays away for OUTAGE_SECONDS, or when a request that is
-        tried alone loses every race for LONE_REQUEST_SECONDS; nothing is known then.
+        Raises StoreUnusable when MongoDB stays away for OUTAGE_SECONDS, or when requests for one
+        movie lose every race for ONE_MOVIE_SECONDS; nothing is known then.
         """
         lanes = self._lanes.part(requests)
         if len(lanes) == 1:
-            await self._let_others_have_a_turn()
+            await self._let_others_have_a_turn(requests)
             return await self._persist(requests)
         decisions: dict[int, Decision] = {}
         lost: list[list[int]] = []
@@ -144,29 +150,31 @@ class Recorder:
         """The outcome that the request has already, if any; raises StoreUnusable."""
         return (await self._store.outcomes([request.request_id])).get(request.request_id)
 
-    async def _let_others_have_a_turn(self) -> None:
-        """Wait a little where others want the same movies, and no parting into lanes helps.
+    async def _let_others_have_a_turn(self, requests: Sequence[Request]) -> None:
+        """Wait a little where others wanted the same movies a moment ago.
 
         Whoever has just committed is the first to know the new versions, so it would win race
         after race, and the requests that the others hold would wait for its first pause.
         """
-        if self._lanes.contended:
+        if self._commits_since_conflict < TURNS_AFTER_CONFLICT and any(
+            request.movie_id in self._contested for request in requests
+        ):
             await asyncio.sleep(self._chance.uniform(0, 2 * TURN_SECONDS))
 
     async def _persist(self, requests: Sequence[Request]) -> list[Decision]:
         """Try a batch until it is committed; halve it when it keeps failing."""
         if not requests:
             return []
-        alone = len(requests) == 1
+        one_movie = len({request.movie_id for request in requests}) == 1
         try:
-            return await self._retrying(alone=alone)(self._attempt, requests)
+            return await self._retrying(one_movie=one_movie)(self._attempt, requests)
         except Refused as failure:
-            if alone:
+            if len(requests) == 1:
                 return [Undecidable(f"MongoDB refuses to store the outcome: {failure}")]
             log.warning("a batch of %d is refused and halved: %s", len(requests), failure)
         except Conflict as failure:
-            if alone:
-                raise StoreUnusable(f"lost every race for one request: {failure}") from failure
+            if one_movie:
+                raise StoreUnusable(f"lost every race for one movie: {failure}") from failure
             log.info("a batch of %d keeps losing races and is halved", len(requests))
         middle = len(requests) // 2
         # One after the other, not both at once: they may want the same movies.
@@ -178,8 +186,13 @@ class Recorder:
         reading = await self._store.read(movie_ids, {request.request_id for request in requests})
         decided: Decided = decide(requests, reading.movies, reading.ledger, self._now())
         if decided.outcomes:
-            await self._store.commit(decided.bookings, decided.outcomes)
+            try:
+                await self._store.commit(decided.bookings, decided.outcomes)
+            except Conflict:
+                self._contested, self._commits_since_conflict = movie_ids, 0
+                raise
             self.tally.commits += 1
+            self._commits_since_conflict += 1
             self._lost_in_a_row = 0
             self._lanes.note_commit()
         return list(decided.decisions)
@@ -189,11 +202,11 @@ class Recorder:
         now = self._clock()
         return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
-    def _retrying(self, *, alone: bool) -> AsyncRetrying:
+    def _retrying(self, *, one_movie: bool) -> AsyncRetrying:
         race = wait_random_exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
         outage = wait_random_exponential(FIRST_WAIT_SECONDS, OUTAGE_WAIT_SECONDS)
         lost_races = (
-            stop_after_delay(LONE_REQUEST_SECONDS) if alone else stop_after_attempt(BATCH_ATTEMPTS)
+            stop_after_delay(ONE_MOVIE_SECONDS) if one_movie else stop_after_attempt(BATCH_ATTEMPTS)
         )
 
         def stop(state: RetryCallState) -> bool:

@@ -208,14 +208,3 @@ async def test_a_session_that_stops_while_it_is_careful_takes_nothing_more(
     await session.deliveries.hand_back()
     await session.close()
     assert await client.depth(REQUESTS) == 2
-
-
-async def test_a_publisher_cannot_make_a_request_look_as_if_it_had_failed_before(
-    session: Session, client: Client
-) -> None:
-    await client.publish({}, headers={"x-delivery-count": 19})
-    (delivery,) = await collected(session, 1)
-    assert delivery.failures == 0
-    await session.deliveries.settle([delivery], failed=[delivery])
-    (again,) = await collected(session, 1)
-    assert again.failures == 1

@@ -117,3 +117,11 @@ def test_a_header_that_the_server_cut_short_is_left_to_the_client_which_ends_the
     cut_short = b"\x02\x00\x01\x00\x00\x00\x04\x00\x3c\x00\x00\xce"
     begun = delivery(1, b"one")[: 8 + struct.unpack_from(">I", delivery(1, b"one"), 3)[0]]
     assert flown([begun + cut_short]) == ([], cut_short)
+
+
+def test_a_stream_that_holds_no_frames_is_left_to_the_client_from_there_on() -> None:
+    garbled = method(Basic.Ack(5, multiple=True))[:-1] + b"\x00"
+    rest = garbled + delivery(2, b"two")
+    taken, passed = flown([delivery(1, b"one"), rest, delivery(3, b"three")])
+    assert [read_arrival(*message).tag for message in taken] == [1]
+    assert passed == HEARTBEAT + rest + delivery(3, b"three")

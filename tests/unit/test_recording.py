@@ -15,15 +15,15 @@ from tests.unit.fakes import FakeStore, VirtualTime
 from tests.unit.values import NOW, ask, faulty, movie, shown
 from worker.decision import Decision, Request, TimeSlot, Undecidable
 from worker.errors import Conflict, Refused, StoreUnusable, WorkerError
-from worker.lanes import QUIET_COMMITS
 from worker.recording import (
     BATCH_ATTEMPTS,
-    LONE_REQUEST_SECONDS,
     LONGEST_WAIT_SECONDS,
+    ONE_MOVIE_SECONDS,
     OUTAGE_SECONDS,
     REFUSED_ATTEMPTS,
     SUSPICIOUS_RACES,
     TURN_SECONDS,
+    TURNS_AFTER_CONFLICT,
     Recorder,
 )
 
@@ -130,9 +130,18 @@ async def test_a_retry_is_logged_with_its_cause_before_it_waits(
 
 async def test_a_batch_that_keeps_losing_races_is_halved() -> None:
     store = store_with_room(failures=deque([Conflict()] * BATCH_ATTEMPTS))
+    requests = [ask("a"), ask("b", movie="alien"), ask("c"), ask("d", movie="alien")]
+    expected = ["confirmed", "rejected"] * 2
+    assert outcomes(await recorder_of(store).record(requests)) == expected
+    assert store.tried[BATCH_ATTEMPTS:] == [["a", "b"], ["c", "d"]]
+
+
+async def test_a_batch_for_one_movie_is_not_halved_for_losing_races() -> None:
+    """Two halves would want the same movie again, and one commit would become two."""
+    store = store_with_room(failures=deque([Conflict()] * 5 * BATCH_ATTEMPTS))
     requests = [ask(name) for name in "abcd"]
     assert outcomes(await recorder_of(store).record(requests)) == ["confirmed"] * 4
-    assert store.tried[BATCH_ATTEMPTS:] == [["a", "b"], ["c", "d"]]
+    assert {tuple(tried) for tried in store.tried} == {tuple("abcd")}
 
 
 async def test_halving_finds_the_one_request_that_mongodb_refuses() -> None:
@@ -182,8 +191,8 @@ async def test_a_lone_request_that_loses_every_race_is_no_fault_of_its_own(
     store = store_with_room(always=Conflict("again"))
     with pytest.raises(StoreUnusable, match="again"):
         await recorder_of(store).record([ask()])
-    assert virtual_time.now_seconds >= LONE_REQUEST_SECONDS
-    assert virtual_time.now_seconds < LONE_REQUEST_SECONDS + 2 * LONGEST_WAIT_SECONDS
+    assert virtual_time.now_seconds >= ONE_MOVIE_SECONDS
+    assert virtual_time.now_seconds < ONE_MOVIE_SECONDS + 2 * LONGEST_WAIT_SECONDS
 
 
 async def test_a_batch_is_held_through_an_outage_and_not_halved(virtual_time: VirtualTime) -> None:
@@ -238,12 +247,24 @@ async def test_who_has_met_others_on_a_movie_lets_them_have_a_turn_until_it_is_q
     recorder = recorder_of(store)
     await recorder.record([ask("first")])
     virtual_time.slept_seconds.clear()
-    for number in range(2 * QUIET_COMMITS):
+    for number in range(2 * TURNS_AFTER_CONFLICT):
         await recorder.record([ask(f"r{number}")])
     turns = virtual_time.slept_seconds
-    assert len(turns) == QUIET_COMMITS - 1  # The first commit was quiet, too.
+    assert len(turns) == TURNS_AFTER_CONFLICT - 1  # The first commit was quiet, too.
     assert max(turns) <= 2 * TURN_SECONDS
     assert len(set(turns)) > 1
+
+
+async def test_nobody_waits_for_a_turn_at_a_movie_that_nobody_else_wanted(
+    virtual_time: VirtualTime,
+) -> None:
+    store = store_with_room(failures=deque([Conflict()]))
+    recorder = recorder_of(store)
+    await recorder.record([ask("first")])
+    virtual_time.slept_seconds.clear()
+    await recorder.record([ask("other", movie="alien")])
+    await recorder.record([])
+    assert virtual_time.slept_seconds == []
 
 
 async def test_conflicts_and_commits_are_counted() -> None:

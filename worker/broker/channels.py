@@ -6,6 +6,7 @@ for each of them, which costs as much as deciding eight.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -75,5 +76,7 @@ async def open_channel(connection: Connection, *, confirms: bool) -> DirectChann
     channel = DirectChannel(transport, number, publisher_confirms=confirms)
     transport.channels[number] = channel
     connection.inflow.divert(number, channel.take)
-    await channel.open(timeout=RPC_TIMEOUT_SECONDS)
+    # aiormq's own timeout is for the first of the questions that this asks.
+    async with asyncio.timeout(RPC_TIMEOUT_SECONDS):
+        await channel.open()
     return channel

@@ -6,6 +6,7 @@ looked at: whether it is there, as its arguments are shown to nobody who may not
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -107,7 +108,8 @@ async def _is_there(connection: AbstractConnection, step: _Step) -> bool:
 async def _in_a_channel(connection: AbstractConnection, declaration: Declaration) -> None:
     """In a channel of its own, because a refused declaration closes its channel."""
     with translated_failures("declaring the topology", BrokerUnusable):
-        async with connection.channel() as channel:
+        # Opening the channel has no timeout of its own.
+        async with asyncio.timeout(RPC_TIMEOUT_SECONDS), connection.channel() as channel:
             await declaration(channel)
 
 

@@ -25,6 +25,7 @@ HEADER: Final = 2
 BODY: Final = 3
 HEADER_BYTES_MIN: Final = 14
 """Class, weight, size of the body and flags."""
+END_MARK: Final = 0xCE
 PROTOCOL_HEADER: Final = b"AMQP"
 """What a server answers that speaks another version; no frame starts like that."""
 HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
@@ -48,6 +49,7 @@ class Inflow:
         """How often anything came; while it stands still, the broker is silent."""
         self._pass_on = pass_on
         self._pending = b""
+        self._garbled = False
         self._channels: dict[int, _Assembly] = {}
 
     def divert(self, channel_number: int, take: Take) -> None:
@@ -58,7 +60,7 @@ class Inflow:
         """Take bytes as they come from the socket."""
         self.heard_count += 1
         data = self._pending + data if self._pending else data
-        if data.startswith(PROTOCOL_HEADER):
+        if self._garbled or data.startswith(PROTOCOL_HEADER):
             self._pass_on(data)
             return
         passed: list[bytes] = []
@@ -68,7 +70,11 @@ class Inflow:
             end = start + FRAME_OVERHEAD_BYTES + payload_bytes
             if end > size:
                 break
-            channel = self._channels.get(channel_number)
+            if data[end - 1] != END_MARK:
+                # These are no frames: aiormq sees that too, and ends the connection.
+                self._garbled = True
+                end = size
+            channel = None if self._garbled else self._channels.get(channel_number)
             if channel is None or not channel.takes(kind, data[start + _PAYLOAD_AT : end - 1]):
                 passed.append(data[start:end])
             start = end

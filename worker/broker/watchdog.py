@@ -26,6 +26,8 @@ LOOK_SECONDS: Final = 3
 ANSWER_SECONDS: Final = 6
 """For a question that takes milliseconds. Both together leave a new session several of the 15 s
 within which a worker that does not consume has to be back."""
+UNREAD_SECONDS: Final = 1
+"""For what has arrived already."""
 
 SILENT_HEARTBEATS: Final = 1.2
 """RabbitMQ sends two in each heartbeat interval when it has nothing else to say. The client library
@@ -74,13 +76,26 @@ class Watchdog:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             self._looking = asyncio.create_task(self._look())
-            look = await asyncio.shield(self._looking)
+            # Looked at, or asyncio complains of one that nobody waits for any more.
+            self._looking.add_done_callback(lambda done: done.cancelled() or done.exception())
+            look = await self._answer(self._looking)
             self._listen()
             if self._deliveries.stopped:
                 continue
             if before and before.fault and look.fault and before.last_tag == look.last_tag:
                 raise SessionLost(f"nothing comes from {topology.REQUESTS}: {look.fault}")
             before = look
+
+    async def _answer(self, looking: asyncio.Task[Look]) -> Look:
+        """Wait for an answer, and a moment longer: one may have come while the worker was paused.
+
+        Then its time is over as soon as it wakes up, before it has read what is there.
+        """
+        for patience_seconds in (ANSWER_SECONDS, UNREAD_SECONDS):
+            await asyncio.wait({looking}, timeout=patience_seconds)
+            if looking.done():
+                return looking.result()
+        raise SessionLost(f"RabbitMQ says nothing about {topology.REQUESTS}")
 
     def _listen(self) -> None:
         """Count looks and not the clock: a worker that was paused has not listened."""
@@ -97,9 +112,7 @@ class Watchdog:
 
     async def _look(self) -> Look:
         with translated_failures(f"asking RabbitMQ about {topology.REQUESTS}"):
-            answer = await self._channel.queue_declare(
-                topology.REQUESTS, passive=True, timeout=ANSWER_SECONDS
-            )
+            answer = await self._channel.queue_declare(topology.REQUESTS, passive=True)
         return Look(
             waiting=answer.message_count or 0,
             consumers=answer.consumer_count or 0,
