@@ -164,14 +164,17 @@ class Auditor:
             case "request_id_reused":
                 return entry is not None and not is_recorded_as(wish, entry)
             case "undeliverable":
-                if wish.request_id in self._requests.poisonous:
-                    has_failed = self._requests.failures[wish.request_id] >= FAILURES_BY_POISON
-                    return has_failed and (entry is None or self._published[wish.request_id] > 0)
+                if self._has_failed_by_poison(wish):
+                    return entry is None or self._published[wish.request_id] > 0
                 return any(
                     is_undecidable(wish, movie)
                     for movie in self._books.movies_seen(wish, self._at_seconds)
                 )
         return False
+
+    def _has_failed_by_poison(self, wish: Wish) -> bool:
+        failures = self._requests.failures[wish.request_id]
+        return wish.request_id in self._requests.poisonous and failures >= FAILURES_BY_POISON
 
 
 def audit(diary: Iterable[Fact], clock_start: datetime) -> list[str]:

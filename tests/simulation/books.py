@@ -220,9 +220,12 @@ class Books:
         """The movie as a majority had it at any time since shortly before the wish was sent."""
         since = self._requests.first_sent[wish.request_id] - STALE_SECONDS_MAX
         until = now_seconds + 1
+        last: object = "none yet"
         for began, stored in reversed(self._majorities):
-            if began < until:
-                yield stored.movies.get(wish.movie_id)
+            movie = stored.movies.get(wish.movie_id)
+            if began < until and movie is not last:
+                yield movie
+                last = movie
             if began <= since:
                 return
             until = began

@@ -117,7 +117,12 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         context: Context | None = None,
     ) -> Step:
         """Run it after so many seconds."""
-        return self.call_at(self._now_seconds + delay, callback, *args, context=context)
+        # What call_at does, without calling it: half of all steps come this way.
+        when = self._now_seconds + delay
+        step = Step(callback, args, context, when)
+        self._timers_made += 1
+        heapq.heappush(self._timers, (when, self._timers_made, step))
+        return step
 
     def call_at(
         self,
@@ -127,10 +132,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         context: Context | None = None,
     ) -> Step:
         """Run it at this time."""
-        step = Step(callback, args, context, when)
-        self._timers_made += 1
-        heapq.heappush(self._timers, (when, self._timers_made, step))
-        return step
+        return self.call_later(when - self._now_seconds, callback, *args, context=context)
 
     def create_future(self) -> asyncio.Future[Any]:
         """A future of this loop."""
@@ -165,35 +167,34 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         """Run until it is done; raises GoesInCircles if that takes more than STEPS_MAX."""
         awaited = asyncio.ensure_future(future, loop=self)
         events._set_running_loop(self)
-        steps_max = self.steps + STEPS_MAX
         try:
-            while not awaited.done():
-                if self.steps > steps_max:
-                    raise GoesInCircles(f"{STEPS_MAX} steps, and no end")
-                step = self._next_step()
-                if step.callback is None:
-                    continue
-                if self._paused and step.home.get(HOME) in self._paused:
-                    self._parked.append(step)
-                    continue
-                self.steps += 1
-                step.home.run(step.callback, *step.arguments)
+            self._run_until(awaited, self.steps + STEPS_MAX)
         finally:
             events._set_running_loop(None)
         return awaited.result()
 
-    def _next_step(self) -> Step:
-        """One of those that are ready; if none is, the one whose time comes first."""
-        ready = self._ready
-        if not ready:
-            self._now_seconds, _, step = heapq.heappop(self._timers)
-            return step
-        if len(ready) == 1:
-            return ready.pop()
-        chosen = int(self._chance() * len(ready))
-        step, ready[chosen] = ready[chosen], ready[-1]
-        ready.pop()
-        return step
+    def _run_until(self, awaited: asyncio.Future[Any], steps_max: int) -> None:
+        ready, timers, paused, chance = self._ready, self._timers, self._paused, self._chance
+        while not awaited.done():
+            if not ready:
+                self._now_seconds, _, step = heapq.heappop(timers)
+            elif len(ready) == 1:
+                step = ready.pop()
+            else:
+                # The last takes the place of the chosen one, which is quicker than closing up.
+                chosen = int(chance() * len(ready))
+                step, ready[chosen] = ready[chosen], ready[-1]
+                ready.pop()
+            if step.callback is None:
+                continue
+            if paused and step.home.get(HOME) in paused:
+                self._parked.append(step)
+                continue
+            self.steps += 1
+            if self.steps > steps_max:
+                ready.append(step)
+                raise GoesInCircles(f"{STEPS_MAX} steps, and no end")
+            step.home.run(step.callback, *step.arguments)
 
     def get_debug(self) -> bool:
         """Asked by asyncio before it makes things slow."""

@@ -144,16 +144,25 @@ def told(entry: Document) -> Verdict:
 
 
 def is_recorded_as(wish: Wish, entry: Document) -> bool:
-    """Whether the entry repeats the valid fields of the wish, and no others."""
+    """Whether the entry repeats the valid fields of the wish, and says what is wrong with others.
+
+    A value that broke its rule stands at the end of what is said of it, and only there.
+    """
     fields = {
         "movieId": wish.movie_id,
         "timeSlotId": wish.time_slot_id,
         "numberOfPeople": wish.people,
     }
     asked = {name: value for name, value in fields.items() if name not in wish.faults}
-    faults = [error["field"] for error in entry.get("errors") or ()]
-    return asked == {name: entry[name] for name in fields if name in entry} and wish.faults == set(
-        faults
+    problems = {error["field"]: error["problem"] for error in entry.get("errors") or ()}
+    return (
+        asked == {name: entry[name] for name in fields if name in entry}
+        and wish.faults == problems.keys()
+        and all(
+            problem.endswith(f" {json.dumps(fields[name])}") or problem.startswith("is required")
+            for name, problem in problems.items()
+            if name in fields
+        )
     )
 
 

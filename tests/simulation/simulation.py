@@ -21,7 +21,6 @@ from tests.simulation.mongod import Mongod
 from tests.simulation.plan import Plan, plan_of
 from tests.simulation.process import Parts, Process, simulated_workers
 from tests.simulation.rabbit import Rabbit
-from tests.simulation.replicas import REPLICATION_SECONDS
 from tests.simulation.roundtrip import LATE_SECONDS_MAX
 from tests.simulation.workload import Edit
 from tests.simulation.world import CLOCK_START, Weather, World
@@ -99,14 +98,13 @@ class Simulation:
         world.weather = Weather()
         world.say("world", "nothing goes wrong any more")
         await self._come_to_rest()
-        if world.happened["command late"]:
-            await asyncio.sleep(LATE_SECONDS_MAX)
         self._is_over = True
         for process in self._processes:
             process.stop()
         if not await self._all_end(STOP_SECONDS_MAX):
             self._failures.append("a worker did not stop")
-        await asyncio.sleep(REPLICATION_SECONDS)
+        # What got stuck on its way may still do harm when everybody has gone home.
+        await asyncio.sleep(LATE_SECONDS_MAX)
 
     async def _all_end(self, seconds_max: float) -> bool:
         running = [process.running for process in self._processes]
