@@ -45,7 +45,7 @@ class SimulatedChannel:
     async def _write(self, frame: Any) -> None:  # noqa: ANN401  # aiormq's ChannelFrame.
         self._connection.send("publish", frame.payload)
 
-    async def basic_qos(self, *, prefetch_count: int, timeout: float) -> None:  # noqa: ASYNC109
+    async def basic_qos(self, *, prefetch_count: int, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """How many deliveries may be unsettled."""
         self._prefetch = prefetch_count
         await self._connection.rpc("qos", timeout=timeout)
@@ -59,7 +59,7 @@ class SimulatedChannel:
         await self._connection.rpc("consume", self._prefetch, timeout=10)
         return "consumer"
 
-    async def basic_cancel(self, _consumer_tag: str, *, timeout: float) -> None:  # noqa: ASYNC109
+    async def basic_cancel(self, _consumer_tag: str, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """Consume no more."""
         await self._connection.rpc("cancel", timeout=timeout)
 
@@ -78,7 +78,13 @@ class SimulatedChannel:
         assert requeue, "a request that is not requeued is lost"
         self._send("hand back", tag)
 
-    async def queue_declare(self, _queue: str, *, passive: bool, timeout: float) -> Any:  # noqa: ANN401, ASYNC109
+    async def queue_declare(
+        self,
+        _queue: str,
+        *,
+        passive: bool,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> Any:  # noqa: ANN401
         """How many requests wait, and how many consumers there are."""
         assert passive, "the queue is there"
         waiting, consumers = cast(

@@ -73,6 +73,7 @@ class SimulatedSession(Session):
     async def open(cls, _url: str, prefetch_count: int, *, careful: bool = True) -> Self:
         """Connect and begin to consume; raises BrokerUnusable."""
         process = PROCESS.get()
+        process.world.happened["session opened"] += 1
         await asyncio.sleep(process.world.latency_seconds())
         connections = process.connect(), process.connect()
         channels = [connection.channel for connection in connections]

@@ -190,9 +190,11 @@ class Rabbit:
 
     def _confirm(self, channel: Channel, tag: int) -> None:
         """One word for one message, or one for all up to it."""
+        if tag not in channel.unconfirmed:
+            return
         if not channel.is_open:
             self._world.mishap("confirm lost")
-        elif tag in channel.unconfirmed:
+        else:
             is_refused = channel.unconfirmed[tag]
             earlier = [t for t in channel.unconfirmed if t < tag]
             multiple = self._world.comes(MULTIPLE_CONFIRMS) and all(

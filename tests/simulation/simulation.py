@@ -49,8 +49,10 @@ class Story:
 class Simulation:
     """A world with its servers and its workers."""
 
-    def __init__(self, seed: int, parts: Parts, tell: Teller | None) -> None:
-        self._plan: Plan = plan_of(seed)
+    def __init__(
+        self, seed: int, parts: Parts, tell: Teller | None = None, plan: Plan | None = None
+    ) -> None:
+        self._plan = plan or plan_of(seed)
         self._parts = parts
         self._world = World(seed, tell)
         self._mongod = Mongod(self._world, self._plan.movies)
@@ -162,11 +164,16 @@ class Simulation:
             self._world.after(EDIT_RETRY_SECONDS, self._edit, edit)
 
 
-def simulate(seed: int, parts: Parts | None = None, tell: Teller | None = None) -> Story:
-    """Live through the world of one seed; ``tell`` hears every step of it."""
+def simulate(
+    seed: int, parts: Parts | None = None, tell: Teller | None = None, plan: Plan | None = None
+) -> Story:
+    """Live through the world of one seed; ``tell`` hears every step of it.
+
+    With a plan of its own, the seed only decides whose turn it is.
+    """
     parts = parts or Parts()
     with simulated_workers(parts, is_told=tell is not None):
-        return Simulation(seed, parts, tell).run(seed)
+        return Simulation(seed, parts, tell, plan).run(seed)
 
 
 def simulate_many(seeds: Iterable[int], parts: Parts | None = None) -> Iterable[Story]:
@@ -174,4 +181,4 @@ def simulate_many(seeds: Iterable[int], parts: Parts | None = None) -> Iterable[
     parts = parts or Parts()
     with simulated_workers(parts, is_told=False):
         for seed in seeds:
-            yield Simulation(seed, parts, None).run(seed)
+            yield Simulation(seed, parts).run(seed)

@@ -232,7 +232,7 @@ def test_a_request_with_faults_gets_an_entry_an_event_and_a_letter() -> None:
     ]
     diary = [*good_diary(), Sent(1, 3, INVALID), *answered]
     assert audit(diary, START) == []
-    otherwise = [Sent(5, 4, body("c", -1)), letter("request_id_reused", body("c", -1))]
+    otherwise: Diary = [Sent(5, 4, body("c", -1)), letter("request_id_reused", body("c", -1))]
     assert audit([*diary, *otherwise, Settled(6, 4, "w")], START) == []
     diary.remove(letter("invalid_request", INVALID))
     assert any("I4: acknowledged" in finding for finding in audit(diary, START))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, get_args
 
 import pytest
 
-from tests.simulation.plan import FaultKind
+from tests.simulation.plan import FaultKind, plan_of
 from tests.simulation.running import Tally, run_seeds
 from tests.simulation.simulation import Story, simulate
+from tests.simulation.workload import Sending
+from tests.simulation.world import Weather
 
 SEEDS: Final = 2000
 """`make simulate SEEDS=400000` lives through more of them."""
@@ -88,6 +91,21 @@ def test_a_seed_is_one_story_however_often_it_is_told(seed: int) -> None:
     assert first_steps
     assert first_steps == again_steps
     assert (first.diary, first.happened, first.steps) == (again.diary, again.happened, again.steps)
+
+
+HARMLESS: Final = {"duplicate key", "write conflict", "filter matched nothing", "reply"}
+"""What several workers do to each other by themselves, and no mishap."""
+
+
+def test_a_world_in_which_nothing_goes_wrong_is_uneventful() -> None:
+    for seed in range(20):
+        calm = replace(plan_of(seed), weather=Weather(), edits=[], faults=[], poison={})
+        # For long enough that the workers look after their connections now and then.
+        last = Sending(60, b'{"requestId": "last", "movieId": "x"}')
+        story = simulate(seed, plan=replace(calm, sendings=[*calm.sendings, last]))
+        assert story.findings == []
+        assert story.happened.pop("session opened") == calm.workers
+        assert not story.happened.keys() - HARMLESS
 
 
 TELL_STORIES: Final = """
