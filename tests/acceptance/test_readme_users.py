@@ -1,0 +1,60 @@
+"""The README's statements about users, pasted: with them each can do its work, and does."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any, Final
+
+from pymongo import AsyncMongoClient
+
+from tests.acceptance.cinema import Cinema
+from tests.acceptance.commands import run_command
+from tests.acceptance.fortress import Fortress
+
+README: Final = (Path(__file__).parents[2] / "README.md").read_text()
+MOVIE: Final = json.dumps({"_id": "heat", "timeSlots": [{"id": 1, "capacity": 5}]})
+
+
+async def paste(castle: Fortress) -> None:
+    """All that the README gives to rabbitmqctl and to mongosh."""
+    for line in re.findall(r"^rabbitmqctl (.*)$", README, re.MULTILINE):
+        await castle.rabbit.ctl(*shlex.split(line))
+    statements = re.findall(
+        r'^db\.getSiblingDB\("admin"\)\.create(Role|User)\((\{.*?\})\)$',
+        README,
+        re.MULTILINE | re.DOTALL,
+    )
+    async with AsyncMongoClient[dict[str, Any]](castle.mongodb_uri()) as client:
+        for kind, text in statements:
+            content = json.loads(text)
+            name = content.pop(kind.lower())
+            await client.admin.command(f"create{kind}", name, **content)
+
+
+def request(request_id: str) -> str:
+    asked = {"requestId": request_id, "movieId": "heat", "timeSlotId": 1, "numberOfPeople": 2}
+    return json.dumps(asked)
+
+
+async def test_the_worker_a_publisher_and_an_importer_of_the_readme_can_do_their_work(
+    castle: Fortress, guarded: Cinema
+) -> None:
+    await paste(castle)
+
+    def amqp(user: str) -> dict[str, str]:
+        return {"AMQP_URL": castle.amqp_url(user, "password")}
+
+    def mongodb(user: str) -> dict[str, str]:
+        return {"MONGODB_URI": castle.mongodb_uri(user, "password")}
+
+    imported = await run_command(mongodb("catalogue"), "movies", "import", "-", given=MOVIE)
+    assert "1 new" in imported.output, imported.errors
+    worker = await guarded.start_worker(**amqp("worker"), **mongodb("worker"))
+    published = await run_command(amqp("shop"), "publish", "-", given=request("a"))
+    assert published.code == 0, published.errors
+    waited = await run_command(amqp("tester"), "publish", "-", "--wait", given=request("b"))
+    assert '"seatsAvailable":1' in waited.output, waited.errors
+    assert await worker.stop() == 0
