@@ -24,11 +24,11 @@ from rich.progress import Progress
 
 from contracts import InvalidRequest, OutcomeEvent, ReservationRequest, UnreadableRequest, topology
 from contracts.messages import MovieId, read_request
-from worker.broker.channels import open_channel
+from worker.broker.channels import RPC_TIMEOUT_SECONDS, open_channel
 from worker.broker.connecting import close_connection, connect
 from worker.broker.failures import explain, translated_failures
 from worker.broker.publishing import Publisher
-from worker.broker.subscribing import RPC_TIMEOUT_SECONDS, Incoming, Received, events
+from worker.broker.subscribing import Incoming, Received, events
 from worker.errors import BadInput, BrokerUnusable, SessionLost, WorkerError
 from worker.messages import Message
 from worker.printing import print_line

@@ -103,10 +103,10 @@ def test_every_property_is_found_behind_every_other() -> None:
         (0, b"", Properties()),
         (1 << 15, b"\x02\xff\xfe", Properties()),
         (1 << 15 | 1 << 10, b"\x02\xff\xfe\x01c", Properties(correlation_id="c")),
-        (1 << 13 | 1 << 10, deep_table(5000) + b"\x01c", Properties(correlation_id="c")),
-        (1 << 13 | 1 << 10, b"\x00\x00\x00\x03\x01a?\x01c", Properties(correlation_id="c")),
+        (1 << 13 | 1 << 10, deep_table(5000) + b"\x01c", None),
+        (1 << 13 | 1 << 10, b"\x00\x00\x00\x03\x01a?\x01c", None),
         (1 << 13 | 1 << 10, b"\x00\x00\x00\x0b\x01aT" + b"\xff" * 8 + b"\x01c", None),
-        (1 << 13, b"\xff\xff\xff\xff", Properties()),
+        (1 << 13, b"\xff\xff\xff\xff", Properties(headers={})),
         (1 << 13, b"\xff\xff", Properties()),
         (1 << 10, b"\xffab", Properties()),
         (1 << 10 | 1 << 6, b"\x01c" + struct.pack(">Q", 2**62), Properties(correlation_id="c")),
@@ -124,13 +124,29 @@ def test_every_property_is_found_behind_every_other() -> None:
 def test_what_does_not_decode_is_left_out_and_what_is_behind_it_is_found(
     flags: int, values: bytes, expected: Properties | None
 ) -> None:
-    expected = expected or Properties(correlation_id="c")
+    expected = expected or Properties(headers={}, correlation_id="c")
     assert read_properties(raw_header(flags, values)) == expected
 
 
 @given(st.integers(0, 0xFFFF), st.binary(max_size=300))
 def test_no_properties_can_make_reading_fail(flags: int, values: bytes) -> None:
     read_properties(raw_header(flags, values))
+
+
+def test_a_header_that_does_not_decode_takes_no_other_with_it() -> None:
+    count, beyond_all_years = b"\x01nI\x00\x00\x00\x05", b"\x01tT" + b"\xff" * 8
+    table = beyond_all_years + b"\x02\xff\xfeV" + count
+    headers = read_properties(raw_header(1 << 13, struct.pack(">I", len(table)) + table)).headers
+    assert headers == {"n": 5}
+
+
+def test_a_large_table_inside_the_headers_is_left_out_and_a_small_one_is_not() -> None:
+    """pamqp's time grows with the square of its size."""
+    voids = {"small": {"a": None}, "large": {f"{number}": None for number in range(2000)}}
+    assert read_properties(header(headers={**voids, "n": 5})).headers == {
+        "small": {"a": None},
+        "n": 5,
+    }
 
 
 def test_a_delivery_is_read_with_its_tag_and_its_routing_key() -> None:

@@ -50,6 +50,8 @@ class Publisher:
     async def publish(self, messages: Sequence[Message]) -> list[bool]:
         """Publish in order and wait for the broker's word on each; False for a refused message.
 
+        One call at a time: delivery tags are counted in the order of the calls.
+
         Raises SessionLost when the channel closes meanwhile, when a mandatory message finds no
         queue, or when there is no word within CONFIRM_TIMEOUT_SECONDS. What was written may have
         arrived all the same. A cancelled call leaves the channel unusable.

@@ -11,7 +11,8 @@ properties of class basic, in the order in which their values follow).
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -37,7 +38,16 @@ _FLAGS: Final = struct.Struct(">H")
 _FLAGS_AT: Final = 12
 """Behind the class, the weight and the size of the body."""
 _VALUES_AT: Final = 14
-_TABLE_BYTES: Final = struct.Struct(">I")
+_SIZE: Final = struct.Struct(">I")
+_VALUE_BYTES: Final = {
+    kind.to_bytes(): size
+    for kinds, size in ((b"V", 0), (b"tbB", 1), (b"su", 2), (b"Iif", 4), (b"D", 5), (b"lLdT", 8))
+    for kind in kinds
+}
+"""By the type of a value in a field table, with RabbitMQ's errata."""
+_NESTED: Final = frozenset({b"A", b"F"})
+_LONG_TEXTS: Final = frozenset({b"S", b"x"})
+NESTED_BYTES_MAX: Final = 4096
 
 _CONTENT_TYPE: Final = 1 << 15
 _CONTENT_ENCODING: Final = 1 << 14
@@ -183,12 +193,38 @@ def _time(header: bytes, at: int) -> tuple[int, datetime | None]:
 
 def _headers(header: bytes, at: int) -> tuple[int, Mapping[str, object] | None]:
     """A field table, and where the next value starts."""
-    table = header[at:]
-    if len(table) < _TABLE_BYTES.size:
-        return len(header), None
-    (size,) = _TABLE_BYTES.unpack_from(table)
-    end = at + _TABLE_BYTES.size + size
-    try:
-        return end, pamqp.decode.field_table(header[at:end])[1]
-    except Exception:  # noqa: BLE001  # pamqp raises whatever its decoding stumbled upon.
-        return end, None
+    start = at + _SIZE.size
+    if start > len(header):
+        return start, None
+    end = start + _SIZE.unpack_from(header, at)[0]
+    return end, dict(_entries(header[start:end]))
+
+
+def _entries(table: bytes) -> Iterator[tuple[str, object]]:
+    """The entries of a field table; each is decoded by itself, so that none is lost with another.
+
+    pamqp looks at all that follows a value to decode it, which takes more than a second for a
+    table of 128 KiB: so one that is inside another and large is left out.
+    """
+    at = 0
+    while at < len(table):
+        kind_at, name = _text(table, at)
+        end = _value_end(table, kind_at)
+        if end is None or end > len(table):
+            return
+        nested = table[kind_at : kind_at + 1] in _NESTED
+        if name is not None and not (nested and end - kind_at > NESTED_BYTES_MAX):
+            with suppress(Exception):  # pamqp raises whatever its decoding stumbled upon.
+                yield name, pamqp.decode.embedded_value(table[kind_at:end])[1]
+        at = end
+
+
+def _value_end(table: bytes, kind_at: int) -> int | None:
+    """Where a value of a field table ends, as far as that can be told."""
+    kind = table[kind_at : kind_at + 1]
+    start = kind_at + 1
+    if kind in _VALUE_BYTES:
+        return start + _VALUE_BYTES[kind]
+    if kind not in _NESTED | _LONG_TEXTS or start + _SIZE.size > len(table):
+        return None
+    return start + _SIZE.size + int(_SIZE.unpack_from(table, start)[0])

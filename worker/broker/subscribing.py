@@ -6,15 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
-from worker.broker.channels import DirectChannel, open_channel
-from worker.broker.connecting import connect
+from worker.broker.channels import RPC_TIMEOUT_SECONDS, DirectChannel, open_channel
+from worker.broker.connecting import close_connection, connect
 from worker.broker.failures import translated_failures
 from worker.broker.reading import Arrival
 from worker.errors import SessionLost
-
-RPC_TIMEOUT_SECONDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ async def _consuming(
             await channel.consume(queue, subscription.on_arrival, no_ack=True)
         yield subscription
     finally:
-        await connection.close()
+        await close_connection(connection)
 
 
 async def queue_depth(url: str, queue: str) -> int:
@@ -98,4 +96,4 @@ async def queue_depth(url: str, queue: str) -> int:
             declared = await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT_SECONDS)
             return declared.message_count or 0
     finally:
-        await connection.close()
+        await close_connection(connection)

@@ -10,12 +10,11 @@ from typing import Final
 from pamqp.commands import Basic
 
 from contracts import topology
-from worker.broker.channels import DirectChannel
+from worker.broker.channels import RPC_TIMEOUT_SECONDS, DirectChannel
 from worker.broker.failures import translated_failures
 from worker.broker.reading import Arrival
 from worker.messages import Delivery
 
-RPC_TIMEOUT_SECONDS: Final = 10
 CAREFUL_PREFETCH: Final = 1
 """How a session begins: what killed the last worker is at the head of the queue, and whatever is
 held beside it fails with it, as often as it kills."""
