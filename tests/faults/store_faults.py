@@ -121,7 +121,7 @@ FAULTS: Final = (
     ),
     Fault(
         "primary-paused", "MongoDB's primary gets SIGSTOP, then SIGCONT", "MongoDB",
-        primary_paused, 20, mark="MongoDB", silence_seconds=1,
+        primary_paused, 20, silence_seconds=1,
     ),
     Fault(
         "secondary-killed", "a MongoDB secondary gets SIGKILL and is started", "MongoDB",
