@@ -168,7 +168,7 @@ class Auditor:
                     return entry is None or self._published[wish.request_id] > 0
                 return any(
                     is_undecidable(wish, movie)
-                    for movie in self._books.movies_seen(wish, self._at_seconds)
+                    for movie in self._books.movies_had(wish, self._at_seconds)
                 )
         return False
 

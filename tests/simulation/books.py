@@ -7,7 +7,7 @@ whether each of these was true of a movie that a majority had while its request 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -92,6 +92,7 @@ class Books:
         self._at_seconds = 0.0
         self._log = [Stored({}, {})]
         self._majorities = [(0.0, self._log[0])]
+        self._primaries = [(0.0, self._log[0])]
 
     @property
     def majority(self) -> Stored:
@@ -123,6 +124,7 @@ class Books:
                 movies[str(key)] = document
         after = Stored(movies, {**before.ledger, **fact.ledger})
         self._log.append(after)
+        self._primaries.append((fact.at_seconds, after))
         for document in fact.movies.values():
             yield from _overbooked(document)
         if fact.writer == "worker":
@@ -218,10 +220,19 @@ class Books:
 
     def movies_seen(self, wish: Wish, now_seconds: float) -> Iterator[Document | None]:
         """The movie as a majority had it at any time since shortly before the wish was sent."""
+        return self._since(wish, now_seconds, self._majorities)
+
+    def movies_had(self, wish: Wish, now_seconds: float) -> Iterator[Document | None]:
+        """The movie as any primary had it, even if that was undone: a booking may have met it."""
+        return self._since(wish, now_seconds, self._primaries)
+
+    def _since(
+        self, wish: Wish, now_seconds: float, history: Sequence[tuple[float, Stored]]
+    ) -> Iterator[Document | None]:
         since = self._requests.first_sent[wish.request_id] - STALE_SECONDS_MAX
         until = now_seconds + 1
         last: object = "none yet"
-        for began, stored in reversed(self._majorities):
+        for began, stored in reversed(history):
             movie = stored.movies.get(wish.movie_id)
             if began < until and movie is not last:
                 yield movie

@@ -24,6 +24,10 @@ from tests.simulation.world import Weather
 HORIZONS_SECONDS: Final = (0.02, 0.05, 0.1, 0.5, 5)
 """How long publishers send: a rush meets itself, and a trickle meets the faults."""
 
+WORK_SECONDS: Final = 1.5
+LARGE_SHARE: Final = 0.02
+"""Of the worlds, those with enough requests for batches to be parted into lanes."""
+
 FaultKind = Literal[
     "crash",
     "crash after some messages",
@@ -72,6 +76,8 @@ class Fault:
 class Plan:
     """Everything about a world that is decided before it begins."""
 
+    busy_seconds: float
+    """For so long, at least, things may go wrong."""
     workers: int
     batch_size: int
     consumer_timeout_seconds: float
@@ -86,7 +92,8 @@ class Plan:
     @property
     def end_seconds(self) -> float:
         """When the last fault is over and everything has been sent."""
-        ends = [fault.at_seconds + fault.seconds for fault in self.faults]
+        ends = [self.busy_seconds]
+        ends += [fault.at_seconds + fault.seconds for fault in self.faults]
         ends += [sending.at_seconds for sending in self.sendings]
         return max([*ends, *(edit.at_seconds for edit in self.edits)])
 
@@ -94,33 +101,33 @@ class Plan:
 def plan_of(seed: int) -> Plan:
     """The plan that this seed stands for."""
     chance = Random(f"plan {seed}")
-    horizon_seconds = chance.choice(HORIZONS_SECONDS)
-    movies = draw_movies(chance, chance.choice((1, 1, 2, 3)))
+    is_large = chance.random() < LARGE_SHARE
+    horizon_seconds = 0.1 if is_large else chance.choice(HORIZONS_SECONDS)
+    movies = draw_movies(chance, 4 if is_large else chance.choice((1, 1, 2, 3)))
     absent = draw_movies(chance, len(movies) + 1) if chance.random() < 0.3 else {}
     absent = {key: movie for key, movie in absent.items() if str(key) not in map(str, movies)}
+    # What is sent in a moment takes a while to be answered, and that is when faults matter.
+    busy_seconds = horizon_seconds + WORK_SECONDS * chance.random()
     workers = chance.choice((1, 2, 2, 3, 3))
-    # A world now and then is large enough for a batch to be parted into lanes.
-    is_large = chance.random() < 0.02
-    everything = [*movies.values(), *absent.values()]
+    requests = 200 if is_large else chance.randint(4, 16)
     edits = chance.choice((0, 0, 0, 2, 5))
+    faults = chance.choice((0, 1, 1, 2, 4))
+    everything = [*movies.values(), *absent.values()]
     return Plan(
+        busy_seconds=busy_seconds,
         workers=workers,
-        batch_size=100 if is_large else chance.choice((1, 1, 2, 3, 5, 20)),
+        batch_size=40 if is_large else chance.choice((1, 1, 2, 3, 5, 20)),
         consumer_timeout_seconds=chance.choice((100, 1800, 1800)),
         nack_is_failure=chance.random() < 0.5,
         weather=_weather(chance),
         movies=movies,
-        sendings=draw_sendings(
-            chance, everything, 100 if is_large else chance.randint(4, 16), horizon_seconds
-        ),
+        sendings=draw_sendings(chance, everything, requests, horizon_seconds),
         edits=[
             *(appearance(chance, movie, horizon_seconds) for movie in absent.values()),
-            *draw_edits(chance, everything, edits, horizon_seconds),
+            *draw_edits(chance, everything, edits, busy_seconds),
         ],
+        faults=[_fault(chance, workers, busy_seconds) for _ in range(faults)],
         poison=_poison(chance),
-        faults=[
-            _fault(chance, workers, horizon_seconds) for _ in range(chance.choice((0, 1, 1, 2, 4)))
-        ],
     )
 
 
@@ -144,10 +151,10 @@ def _poison(chance: Random) -> dict[str, Poison]:
     return {f"r{chance.randrange(4)}": chance.choice(get_args(Poison))}
 
 
-def _fault(chance: Random, workers: int, horizon_seconds: float) -> Fault:
+def _fault(chance: Random, workers: int, busy_seconds: float) -> Fault:
     kind: FaultKind = chance.choice(get_args(FaultKind))
     return Fault(
-        at_seconds=horizon_seconds * 1.2 * chance.random(),
+        at_seconds=busy_seconds * chance.random(),
         kind=kind,
         seconds=chance.choice(DURATIONS_SECONDS.get(kind, (0.0,))),
         worker=chance.randrange(workers),

@@ -134,7 +134,7 @@ def _bodies(
 
 
 def draw_edits(
-    chance: Random, movies: Sequence[Document], count: int, horizon_seconds: float
+    chance: Random, movies: Sequence[Document], count: int, busy_seconds: float
 ) -> list[Edit]:
     """Changes of these movies; most of them do not raise the version."""
     edits = []
@@ -144,10 +144,10 @@ def draw_edits(
         change = _on_existing(_CHANGES[what](chance))
         if chance.random() < 0.3:
             what, change = f"{what}, with a new version", _raising_the_version(change)
-        at_seconds = horizon_seconds * 1.2 * chance.random()
+        at_seconds = busy_seconds * chance.random()
         edits.append(Edit(at_seconds, movie["_id"], what, change))
         if what in _UNDONE_BY_THEMSELVES:
-            at_seconds += horizon_seconds * 0.3 * chance.random()
+            at_seconds += busy_seconds * 0.3 * chance.random()
             edits.append(Edit(at_seconds, movie["_id"], f"{what} no more", change))
     return edits
 
