@@ -46,7 +46,7 @@ async def test_a_broker_that_is_not_there_ends_the_start_with_code_3(cinema: Cin
 
 
 async def test_a_database_that_is_not_there_ends_the_start_with_code_4(cinema: Cinema) -> None:
-    uri = "mongodb://u:hunter2@127.0.0.1:1/?serverSelectionTimeoutMS=200"
+    uri = "mongodb://u:hunter2@127.0.0.1:1/?timeoutMS=200"
     worker = await cinema.launch(MONGODB_URI=uri)
     assert "127.0.0.1:1" in await ended(worker, 4)
     assert "hunter2" not in worker.log

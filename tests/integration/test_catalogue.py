@@ -286,7 +286,7 @@ async def test_more_movies_than_one_batch_are_imported(settings: Settings, movie
 
 
 async def test_an_import_without_mongodb_says_so() -> None:
-    nowhere = Settings(mongodb_uri="mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50")
+    nowhere = Settings(mongodb_uri="mongodb://127.0.0.1:1/?timeoutMS=50")
     with pytest.raises(StoreUnusable, match="MongoDB cannot be reached"):
         await import_documents(nowhere, [movie()])
 

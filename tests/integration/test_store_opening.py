@@ -161,7 +161,7 @@ async def test_a_lone_mongod_is_refused_with_the_way_to_mend_it(lone_mongod: str
 @pytest.mark.parametrize(
     "uri",
     [
-        "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200",
+        "mongodb://127.0.0.1:1/?timeoutMS=200",
         "mongodb://127.0.0.1:99999/",
         "mongodb://127.0.0.1:port/",
         "mongodb://user:pass:word@127.0.0.1/",
