@@ -122,7 +122,7 @@ def decide(
         # Idempotency comes before every other rule: a request that has an outcome keeps it.
         earlier = ledger.get(request.request_id) or recorded.get(request.request_id)
         if earlier is not None:
-            decisions.append(_repeated(request, earlier))
+            decisions.append(repeated(request, earlier))
         elif (fault := _stored_fault(request, movies)) is not None:
             decisions.append(Undecidable(fault.detail))
         else:
@@ -174,7 +174,7 @@ def _outcome(
     )
 
 
-def _repeated(request: Request, earlier: OutcomeEvent) -> OutcomeEvent | Reused:
+def repeated(request: Request, earlier: OutcomeEvent) -> OutcomeEvent | Reused:
     """The earlier outcome, if it answers this request; the content decides, not the id alone."""
     if _content_of(request) == _content_of(earlier):
         return earlier

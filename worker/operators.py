@@ -79,7 +79,8 @@ REPLAY_HELP: Final = """\
 Publishes recorded outcomes again, for a subscriber that lost its data: every subscriber gets them,
 and drops what it has seen by the message id. Each event has the message id and the content of the
 first one; its correlation id is the request id, as the ledger keeps no other. Outcomes are chosen
-by all that is given, and come in about the order in which they were recorded.
+by all that is given, and come in about the order in which they were recorded, or by request id
+where ids are given.
 
 Request ids are found at once. A movie or a time has no index in the ledger, which is then read
 twice as a whole: to count first, and to publish."""

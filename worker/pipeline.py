@@ -87,8 +87,11 @@ class Pipeline:
         request = read_request(delivery.body, delivery.content_type)
         if isinstance(request, UnreadableRequest):
             return request
+        outcome = await self._recorder.recorded(request)
+        if isinstance(outcome, Reused):
+            return outcome
         detail = f"delivered {delivery.failures} times before, and never settled"
-        return GivenUp(detail, await self._recorder.recorded(request))
+        return GivenUp(detail, outcome)
 
     async def _announce_and_settle(
         self, batch: Sequence[Delivery], answers: Sequence[Answer]

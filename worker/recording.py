@@ -33,8 +33,10 @@ from worker.decision import (
     Malformed,
     Movie,
     Request,
+    Reused,
     Undecidable,
     decide,
+    repeated,
 )
 from worker.errors import Conflict, Refused, StoreUnusable
 from worker.lanes import Lanes
@@ -82,7 +84,7 @@ class LedgerStore(Protocol):
     async def commit(
         self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]
     ) -> None: ...
-    async def outcomes(self, request_ids: Collection[str]) -> Mapping[str, OutcomeEvent]: ...
+    async def newest_outcomes(self, request_ids: Collection[str]) -> Mapping[str, OutcomeEvent]: ...
     async def clear_the_way(self) -> None: ...
 
 
@@ -146,9 +148,10 @@ class Recorder:
             decisions.update(zip(lane, decided, strict=True))
         return [decisions[position] for position in range(len(requests))]
 
-    async def recorded(self, request: Request) -> OutcomeEvent | None:
-        """The outcome that the request has already, if any; raises StoreUnusable."""
-        return (await self._store.outcomes([request.request_id])).get(request.request_id)
+    async def recorded(self, request: Request) -> OutcomeEvent | Reused | None:
+        """What answers the request already, if anything does; raises StoreUnusable."""
+        earlier = await self._store.newest_outcomes([request.request_id])
+        return repeated(request, earlier[request.request_id]) if earlier else None
 
     async def _let_others_have_a_turn(self, requests: Sequence[Request]) -> None:
         """Wait a little where others wanted the same movies a moment ago.
@@ -170,6 +173,8 @@ class Recorder:
             return await self._retrying(one_movie=one_movie)(self._attempt, requests)
         except Refused as failure:
             if len(requests) == 1:
+                if await self.recorded(requests[0]):
+                    return await self._attempt(requests)
                 return [Undecidable(f"MongoDB refuses to store the outcome: {failure}")]
             log.warning("a batch of %d is refused and halved: %s", len(requests), failure)
         except Conflict as failure:
@@ -185,6 +190,7 @@ class Recorder:
         movie_ids = {request.movie_id for request in requests if request.movie_id is not None}
         reading = await self._store.read(movie_ids, {request.request_id for request in requests})
         decided: Decided = decide(requests, reading.movies, reading.ledger, self._now())
+        await self._require_no_outcomes(requests, decided.decisions)
         if decided.outcomes:
             try:
                 await self._store.commit(decided.bookings, decided.outcomes)
@@ -196,6 +202,22 @@ class Recorder:
             self._lost_in_a_row = 0
             self._lanes.note_commit()
         return list(decided.decisions)
+
+    async def _require_no_outcomes(
+        self, requests: Sequence[Request], decisions: Sequence[Decision]
+    ) -> None:
+        """Raises Conflict if a request that cannot be decided has an outcome after all.
+
+        The reading may be from before that was recorded. Every other decision finds that out
+        when it is committed, but one that is none would become a dead letter.
+        """
+        undecided = [
+            request.request_id
+            for request, decision in zip(requests, decisions, strict=True)
+            if isinstance(decision, Undecidable)
+        ]
+        if undecided and await self._store.newest_outcomes(undecided):
+            raise Conflict("an outcome was recorded a moment ago")
 
     def _now(self) -> datetime:
         """To the millisecond, as MongoDB keeps it, so that what is announced is what was stored."""

@@ -61,7 +61,7 @@ class Worker:
         Raises BrokerUnusable or TopologyDiffers if the first session cannot be opened, and
         DrainTimedOut if the stop took too long. Whatever goes away later is waited for.
         """
-        session: Session | None = await self._open_session()
+        session: Session | None = await self._open_session(may_be_blocked=True)
         opened = time.monotonic()
         log.info("ready: taking requests, %d to a batch", self._settings.batch_size)
         reporting = asyncio.create_task(self._report())
@@ -143,14 +143,20 @@ class Worker:
             wait=lambda state: _reconnect_seconds(state.attempt_number),
             before_sleep=_log_retry,
         )
-        session: Session = await retrying(self._open_session)
+        # A worker that began again under an alarm would fail the same request each time, for as
+        # long as it lasts, until the broker gives that up.
+        session: Session = await retrying(self._open_session, may_be_blocked=False)
         return session
 
-    async def _open_session(self) -> Session:
+    async def _open_session(self, *, may_be_blocked: bool) -> Session:
         """Only with the store there: else requests would be taken merely to be handed back."""
         await self._store.prepare()
         await self._store.require_writes()
-        return await Session.open(self._settings.amqp_url, self._settings.prefetch_count)
+        return await Session.open(
+            self._settings.amqp_url,
+            self._settings.prefetch_count,
+            may_be_blocked=may_be_blocked,
+        )
 
     async def _report(self) -> None:
         before = ""

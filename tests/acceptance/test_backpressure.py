@@ -120,7 +120,7 @@ async def test_while_rabbitmq_blocks_publishers_a_worker_takes_no_more_than_its_
     async with memory_alarm_of(servers.embedded.rabbit):
         worker.signal(signal.SIGCONT)
         await worker.logged("blocking publishers")
-        assert await cinema.client.depth(REQUESTS) == REQUESTS_IN_ALL - PREFETCH
+        assert await cinema.client.depth(REQUESTS) >= REQUESTS_IN_ALL - PREFETCH
         assert len(await cinema.ledger(names)) <= PREFETCH
         assert memory_kib(worker) - before_kib < GROWTH_KIB_MAX
     await cinema.client.outcomes(names)

@@ -17,7 +17,7 @@ from tests.conftest import Servers
 from tests.faults.broker_faults import SHUT_CHANNELS, memory_alarm_of
 from tests.faults.proxy import Proxy
 from worker.broker import Session, watchdog
-from worker.errors import SessionLost
+from worker.errors import BrokerUnusable, SessionLost
 from worker.messages import Message
 
 DEADLINE_SECONDS: Final = 15
@@ -125,6 +125,14 @@ async def test_a_broker_that_blocks_publishers_by_an_alarm_is_not_taken_for_sile
         assert not publishing.done()
     assert await publishing == [True]
     await session.close()
+
+
+async def test_no_session_is_opened_anew_while_an_alarm_blocks_publishers(servers: Servers) -> None:
+    if servers.embedded is None:
+        pytest.skip("the broker is not ours to alarm")
+    async with memory_alarm_of(servers.embedded.rabbit):
+        with pytest.raises(BrokerUnusable, match="alarm"):
+            await Session.open(servers.amqp_url, 10, may_be_blocked=False)
 
 
 async def forget_consumer(session: Session) -> None:

@@ -40,8 +40,12 @@ class TakesAllAtOnce(SimulatedSession):
     """Begins with a full prefetch, so that what kills it fails together with what is beside it."""
 
     @classmethod
-    async def open(cls, url: str, prefetch_count: int, *, careful: bool = False) -> Self:
-        return await super().open(url, prefetch_count, careful=careful)
+    async def open(
+        cls, url: str, prefetch_count: int, *, careful: bool = False, may_be_blocked: bool = True
+    ) -> Self:
+        return await super().open(
+            url, prefetch_count, careful=careful, may_be_blocked=may_be_blocked
+        )
 
 
 class PublishesBeforeCommitting(SimulatedStore):

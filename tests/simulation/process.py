@@ -70,7 +70,14 @@ class SimulatedSession(Session):
     """The real session, on connections that are not."""
 
     @classmethod
-    async def open(cls, _url: str, prefetch_count: int, *, careful: bool = True) -> Self:
+    async def open(
+        cls,
+        _url: str,
+        prefetch_count: int,
+        *,
+        careful: bool = True,
+        may_be_blocked: bool = True,  # noqa: ARG003  # There are no alarms here.
+    ) -> Self:
         """Connect and begin to consume; raises BrokerUnusable."""
         process = PROCESS.get()
         process.world.happened["session opened"] += 1

@@ -53,6 +53,11 @@ class Replicas:
         """What the primary has."""
         return self._log[-1]
 
+    @property
+    def length(self) -> int:
+        """How many writes the primary's log holds."""
+        return len(self._log) - 1
+
     def majority(self) -> Stored:
         """What a majority has, or had not long ago; a read may find either."""
         count = self._majority

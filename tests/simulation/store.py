@@ -84,10 +84,18 @@ class SimulatedStore:
                 self.world.after(0, self._client.kill)
         return Reading(documents.movies_by_id(movies), outcomes)
 
-    async def outcomes(self, request_ids: Collection[str]) -> dict[str, OutcomeEvent]:
-        """The recorded outcomes of those requests that have one."""
+    async def newest_outcomes(self, request_ids: Collection[str]) -> dict[str, OutcomeEvent]:
+        """What is recorded by now, once a majority has it."""
+        found: list[Document] = []
+
+        def look() -> int:
+            ledger = self.mongod.replicas.primary.ledger
+            found[:] = [ledger[name] for name in sorted(request_ids) if name in ledger]
+            return self.mongod.replicas.length
+
         with translated_failures():
-            return _outcomes(await self._find_entries(request_ids))
+            await self.ask_majority(look)
+        return _outcomes(found)
 
     def _find_movies(self, keys: Collection[object]) -> asyncio.Future[list[Document]]:
         def find() -> list[Document]:

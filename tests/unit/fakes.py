@@ -42,13 +42,19 @@ class FakeStore:
     tried: list[list[str]] = field(default_factory=list)
     ways_cleared: int = 0
     clearing_fails: bool = False
+    too_recent: set[str] = field(default_factory=set)
+    """Recorded, but not yet by a majority: only the newest state shows these."""
     between: Callable[[], Awaitable[None]] | None = None
     """Awaited between each reading and its commit: what other writers do meanwhile."""
 
     async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> FakeReading:
         return FakeReading(
             movies={name: self.movies[name] for name in movie_ids if name in self.movies},
-            ledger={name: self.ledger[name] for name in request_ids if name in self.ledger},
+            ledger={
+                name: self.ledger[name]
+                for name in request_ids
+                if name in self.ledger and name not in self.too_recent
+            },
         )
 
     async def commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
@@ -67,7 +73,8 @@ class FakeStore:
         self.movies |= after
         self.ledger |= {outcome.request_id: outcome for outcome in outcomes}
 
-    async def outcomes(self, request_ids: Collection[str]) -> Mapping[str, OutcomeEvent]:
+    async def newest_outcomes(self, request_ids: Collection[str]) -> Mapping[str, OutcomeEvent]:
+        self.too_recent.clear()
         return {name: self.ledger[name] for name in request_ids if name in self.ledger}
 
     async def clear_the_way(self) -> None:

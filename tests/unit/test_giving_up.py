@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contracts import topology
+from tests.unit.values import ask
 from tests.unit.world import World, delivery
 from worker.messages import HOPELESS_FAILURES, SUSPECT_FAILURES
 
@@ -24,6 +25,23 @@ async def test_the_recorded_outcome_of_a_hopeless_delivery_is_published_before_i
     event, again, letter = world.published
     assert again.body == event.body
     assert (again.exchange, letter.exchange) == (topology.EVENTS, topology.DEAD_LETTERS)
+
+
+async def test_a_hopeless_delivery_with_the_id_of_another_request_does_not_get_its_outcome() -> (
+    None
+):
+    """Nobody who asked for six seats is told that somebody else has two."""
+    other = replace(
+        delivery(2),
+        body=ask("r1", people=6).to_json(),
+        reply_to="somebody-else",
+        failures=HOPELESS_FAILURES,
+    )
+    world = World([[delivery(1)], [other]])
+    await world.run()
+    event, letter = world.published
+    assert event.exchange == topology.EVENTS
+    assert letter.headers["x-reservation-error"] == "request_id_reused"
 
 
 async def test_a_hopeless_delivery_that_cannot_be_read_is_called_unreadable() -> None:

@@ -7,13 +7,14 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from unittest.mock import ANY
 
 import pytest
 
 from contracts import OutcomeEvent
 from tests.unit.fakes import FakeStore, VirtualTime
 from tests.unit.values import NOW, ask, faulty, movie, shown
-from worker.decision import Decision, Request, TimeSlot, Undecidable
+from worker.decision import Decision, Malformed, Request, TimeSlot, Undecidable
 from worker.errors import Conflict, Refused, StoreUnusable, WorkerError
 from worker.recording import (
     BATCH_ATTEMPTS,
@@ -161,6 +162,22 @@ async def test_a_refusal_is_explained_in_the_answer() -> None:
     assert "a request is poisonous" in decision.detail
 
 
+async def test_what_cannot_be_decided_now_but_was_a_moment_ago_keeps_its_outcome() -> None:
+    """The entry was not on a majority when it was read, and the movie was spoilt since."""
+    store = store_with_room()
+    (first,) = await recorder_of(store).record([ask("a")])
+    store.movies["heat"] = Malformed("movie heat: version is 'x', not a whole number")  # type: ignore[assignment]
+    store.too_recent = {"a"}
+    assert await recorder_of(store).record([ask("a"), ask("b")]) == [first, Undecidable(ANY)]
+
+
+async def test_what_mongodb_refuses_now_but_took_a_moment_ago_keeps_its_outcome() -> None:
+    store = store_with_room()
+    (first,) = await recorder_of(store).record([ask("a")])
+    store.too_recent, store.always = {"a"}, Refused("again")
+    assert await recorder_of(store).record([ask("a")]) == [first]
+
+
 async def test_a_request_that_is_refused_alone_is_tried_only_a_few_times() -> None:
     store = store_with_room(poison={"a"})
     await recorder_of(store).record([ask("a")])
@@ -250,9 +267,8 @@ async def test_who_has_met_others_on_a_movie_lets_them_have_a_turn_until_it_is_q
     for number in range(2 * TURNS_AFTER_CONFLICT):
         await recorder.record([ask(f"r{number}")])
     turns = virtual_time.slept_seconds
-    assert len(turns) == TURNS_AFTER_CONFLICT - 1  # The first commit was quiet, too.
+    assert len(set(turns)) == TURNS_AFTER_CONFLICT - 1  # The first commit was quiet, too.
     assert max(turns) <= 2 * TURN_SECONDS
-    assert len(set(turns)) > 1
 
 
 async def test_nobody_waits_for_a_turn_at_a_movie_that_nobody_else_wanted(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
 from aiormq.exceptions import ChannelAccessRefused
@@ -24,6 +24,9 @@ ANSWER_TIMEOUT_SECONDS: Final = 5
 
 WRITTEN_TO: Final = (topology.EVENTS, topology.DEAD_LETTERS)
 
+ROUTING_KEY: Final = topology.event_routing_key("confirmed", None)
+"""Like that of an event, for a broker with topic permissions."""
+
 GRANT: Final = (
     "rabbitmqctl set_permissions -p VHOST USER "
     r"'^$' '^(amq\.default|reservations\.(events|dead-letters))$' '^reservations\.requests$'"
@@ -31,17 +34,24 @@ GRANT: Final = (
 """The least that suffices; amq.default is where replies go."""
 
 
-async def require_permissions(connection: Connection) -> None:
+async def require_permissions(connection: Connection, *, may_be_blocked: bool) -> None:
     """Raises BrokerForbids with every exchange that this user may not publish to.
 
-    Whether the broker blocks who publishes shows here, too: so the channels that are needed must
-    be open before.
+    Whether the broker blocks who publishes shows here, too (so the channels that are needed must
+    be open before): that raises BrokerUnusable unless it ``may_be_blocked``.
     """
-    with suppress(TimeoutError):
+    try:
         async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
             refused = [name for name in WRITTEN_TO if not await _may_publish(connection, name)]
-            if refused:
-                raise BrokerForbids(refusal("write", refused))
+    except TimeoutError:
+        if may_be_blocked:
+            return
+        raise BrokerUnusable(
+            f"RabbitMQ has not answered for {ANSWER_TIMEOUT_SECONDS} s on the connection that "
+            "publishes: a memory or disk alarm blocks it"
+        ) from None
+    if refused:
+        raise BrokerForbids(refusal("write", refused))
 
 
 def refusal(permission: str, names: list[str]) -> str:
@@ -66,7 +76,7 @@ async def _may_publish(connection: Connection, exchange: str) -> bool:
         with translated_failures(f"publishing to {exchange}", BrokerUnusable):
             channel = await open_channel(connection, confirms=False)
             await channel.tx_select()
-            await channel.basic_publish(b"", exchange=exchange, wait=False)
+            await channel.basic_publish(b"", exchange=exchange, routing_key=ROUTING_KEY, wait=False)
             await channel.tx_rollback()
             await channel.close()
     except BrokerUnusable as failure:

@@ -43,8 +43,12 @@ class Session:
         self._replies = replies
 
     @classmethod
-    async def open(cls, url: str, prefetch_count: int, *, careful: bool = True) -> Self:
+    async def open(
+        cls, url: str, prefetch_count: int, *, careful: bool = True, may_be_blocked: bool = True
+    ) -> Self:
         """Connect, declare what is missing, and begin to consume; for careful see Deliveries.
+
+        ``may_be_blocked`` is whether to begin though an alarm keeps publishers waiting.
 
         Raises BrokerUnusable when RabbitMQ cannot be reached or refuses, also with what this user
         may not do, and TopologyDiffers when something exists with other arguments.
@@ -57,7 +61,7 @@ class Session:
             with translated_failures("opening channels", BrokerUnusable):
                 taking = await open_channel(connections[0], confirms=False)
                 publishing = await open_channel(connections[1], confirms=True)
-            await require_permissions(connections[1])
+            await require_permissions(connections[1], may_be_blocked=may_be_blocked)
             session = cls(tuple(connections), taking, publishing, Replies(url))
             with reading_refused():
                 await session.deliveries.start(prefetch_count, careful=careful)

@@ -16,7 +16,7 @@ from pymongo.errors import OperationFailure
 
 from worker.errors import StoreForbids
 from worker.store.documents import Document
-from worker.store.failures import UNAUTHORIZED
+from worker.store.failures import UNAUTHORIZED, VALIDATION_FAILURE
 
 Collection = AsyncIOMotorCollection[Document]
 
@@ -58,6 +58,14 @@ async def require_privileges(movies: Collection, ledger: Collection) -> None:
         )
 
 
+async def require_majority(movies: Collection) -> None:
+    """Wait until a majority has all that went before.
+
+    Nothing is changed: an update that matches nothing is acknowledged only then.
+    """
+    await _update(movies)
+
+
 async def _is_allowed(
     attempt: Callable[[Collection], Awaitable[object]], collection: Collection
 ) -> bool:
@@ -66,8 +74,10 @@ async def _is_allowed(
     except OperationFailure as failure:
         if failure.code == UNAUTHORIZED:
             return False
-        # A transaction may meet an election or a lock, but only once it has been let in.
-        if not failure.has_error_label("TransientTransactionError"):
+        # A transaction may meet an election, a lock or the owner's validator, but only once it
+        # has been let in.
+        transient = failure.has_error_label("TransientTransactionError")
+        if not transient and failure.code != VALIDATION_FAILURE:
             raise
     return True
 
@@ -77,7 +87,8 @@ async def _find(collection: Collection) -> None:
 
 
 async def _update(collection: Collection) -> None:
-    await collection.update_one(NOTHING, {"$set": {"version": 0}})
+    # Not update_one, which a sharded collection takes only with an exact key.
+    await collection.update_many(NOTHING, {"$set": {"version": 0}})
 
 
 async def _insert(collection: Collection) -> None:

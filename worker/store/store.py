@@ -28,7 +28,7 @@ from worker.store.client import client_of
 from worker.store.documents import Document
 from worker.store.failures import translated_failures
 from worker.store.preparation import prepare_collections, require_transactions
-from worker.store.privileges import require_privileges
+from worker.store.privileges import require_majority, require_privileges
 
 MOVIES: Final = "movies"
 LEDGER: Final = "reservations"
@@ -139,6 +139,15 @@ class Store:
             cursor = self._ledger.find({"_id": {"$in": list(request_ids)}})
             found = await cursor.batch_size(len(request_ids) + 1).to_list(None)
         return {entry["_id"]: documents.ledger_outcome(entry) for entry in found}
+
+    async def newest_outcomes(self, request_ids: Collection[str]) -> dict[str, OutcomeEvent]:
+        """As ``outcomes``, but with all that was written before this call; raises StoreUnusable.
+
+        A majority may have had an older state until then.
+        """
+        with translated_failures():
+            await require_majority(self._movies)
+        return await self.outcomes(request_ids)
 
     async def commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
         """Write all of it, majority-committed, or nothing.
