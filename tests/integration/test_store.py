@@ -70,6 +70,7 @@ async def test_the_ledger_gives_back_every_outcome_as_it_was(store: Store) -> No
     assert await store.outcomes([o.request_id for o in outcomes]) == {
         outcome.request_id: outcome for outcome in outcomes
     }
+    assert await store.newest_outcomes(["d", "no-such-request"]) == {"d": outcomes[-2]}
 
 
 async def test_a_ledger_entry_has_the_fields_of_the_contract_and_no_others(
