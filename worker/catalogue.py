@@ -24,9 +24,9 @@ from worker.decision import Malformed, Movie
 from worker.errors import BadInput, Conflict, StoreUnusable
 from worker.printing import listed
 from worker.settings import Settings
-from worker.store import Store
 from worker.store.catalogue import MovieChange, decoded, movie_id_of, require_storable, shortened
 from worker.store.documents import Document
+from worker.store.store import Store
 
 STANDARD_INPUT: Final = "-"
 WHOLE_NUMBER_MAX: Final = 2**53 - 1

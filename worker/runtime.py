@@ -16,7 +16,7 @@ from typing import Final
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from worker.backoff import backoff_seconds
-from worker.broker import Session
+from worker.broker.session import Session
 from worker.errors import (
     BrokerUnusable,
     DrainTimedOut,
@@ -29,7 +29,7 @@ from worker.pipeline import Pipeline
 from worker.recording import Recorder
 from worker.settings import Settings, without_password
 from worker.signals import end_of_input, stop_signals
-from worker.store import Store
+from worker.store.store import Store
 
 log: Final = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from contracts import OutcomeEvent, topology
 from tests.benchmarks.events import outcome, published
 from worker.announcement import announcement
-from worker.broker import Session
+from worker.broker.session import Session
 from worker.messages import Delivery
 from worker.settings import Settings, load_settings
 

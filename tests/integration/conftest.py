@@ -12,8 +12,8 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from tests.acceptance.client import Client, wipe
 from tests.conftest import Servers
-from worker.broker import Session
-from worker.store import Store
+from worker.broker.session import Session
+from worker.store.store import Store
 
 
 @pytest.fixture

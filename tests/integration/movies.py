@@ -10,8 +10,8 @@ from pymongo.asynchronous.database import AsyncDatabase
 from tests.acceptance.cinema import Cinema
 from tests.unit.values import NOW
 from worker.decision import Decided, Movie, Request, decide
-from worker.store import Store
 from worker.store.books import Books, Shelf
+from worker.store.store import Store
 
 Document = dict[str, Any]
 Database = AsyncDatabase[Document]

@@ -17,7 +17,7 @@ from worker.books.adoption import NotAdopted, adopt_movies
 from worker.books.audit import PromisesBroken, audit_database
 from worker.catalogue import import_movies
 from worker.settings import Settings
-from worker.store import Store
+from worker.store.store import Store
 
 Shown = pytest.CaptureFixture[str]
 

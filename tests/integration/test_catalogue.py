@@ -22,7 +22,7 @@ from worker.catalogue import BATCH_SIZE, import_documents, import_movies
 from worker.errors import BadInput, StoreUnusable
 from worker.recording import Recorder
 from worker.settings import Settings
-from worker.store import Store
+from worker.store.store import Store
 
 Document = dict[str, Any]
 Movies = AsyncCollection[Document]

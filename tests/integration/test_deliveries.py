@@ -9,7 +9,7 @@ from typing import Final
 from contracts.topology import REQUESTS
 from tests.acceptance.client import Client
 from tests.conftest import Servers
-from worker.broker import Session
+from worker.broker.session import Session
 from worker.embedded.process import poll
 from worker.messages import SUSPECT_FAILURES, Delivery
 

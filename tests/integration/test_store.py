@@ -24,7 +24,7 @@ from tests.unit.values import NOW, ask, faulty
 from worker.decision import TimeSlot
 from worker.errors import Conflict, Refused
 from worker.recording import Recorder
-from worker.store import Store
+from worker.store.store import Store
 
 
 async def test_a_booking_raises_the_count_and_the_version_and_keeps_all_other_fields(

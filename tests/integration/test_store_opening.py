@@ -19,8 +19,7 @@ from tests.unit.values import NOW, ask
 from worker.decision import decide
 from worker.embedded import programs
 from worker.errors import StoreUnusable
-from worker.store import Store
-from worker.store.store import _defaults_for
+from worker.store.store import Store, _defaults_for
 
 Document = dict[str, Any]
 Database = AsyncDatabase[Document]

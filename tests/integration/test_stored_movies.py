@@ -21,7 +21,7 @@ from tests.integration.movies import (
 )
 from tests.unit.values import ask
 from worker.decision import Malformed, Movie, TimeSlot
-from worker.store import Store
+from worker.store.store import Store
 
 
 @pytest.mark.parametrize(

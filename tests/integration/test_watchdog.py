@@ -16,7 +16,8 @@ from tests.acceptance.client import Client
 from tests.conftest import Servers
 from tests.faults.broker_faults import SHUT_CHANNELS, memory_alarm_of
 from tests.faults.proxy import Proxy
-from worker.broker import Session, watchdog
+from worker.broker import watchdog
+from worker.broker.session import Session
 from worker.errors import BrokerUnusable, SessionLost
 from worker.messages import Message
 
