@@ -12,9 +12,9 @@ from typing import Final
 
 from contracts import OutcomeEvent, UnreadableRequest, topology
 from contracts.topology import DeadLetterError
-from worker.decision import Reused, Undecidable
 from worker.messages import Delivery, Message
 from worker.reply import reply_address
+from worker.rules.decision import Reused, Undecidable
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
-from worker.decision import Request
+from worker.rules.decision import Request
 
 LANES_MAX: Final = 4
 REQUESTS_PER_LANE_MIN: Final = 16

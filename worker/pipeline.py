@@ -17,10 +17,10 @@ from tenacity import AsyncRetrying, retry_if_result, stop_after_delay, wait_rand
 
 from contracts import OutcomeEvent, UnreadableRequest, read_request, topology
 from worker.announcement import Answer, GivenUp, announcement
-from worker.decision import Request, Reused
 from worker.errors import StoreUnusable
 from worker.messages import Delivery, Message
 from worker.recording import Recorder
+from worker.rules.decision import Request, Reused
 
 log: Final = logging.getLogger(__name__)
 

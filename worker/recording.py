@@ -26,7 +26,9 @@ from tenacity import (
 )
 
 from contracts import OutcomeEvent
-from worker.decision import (
+from worker.errors import Conflict, Refused, StoreUnusable
+from worker.lanes import Lanes
+from worker.rules.decision import (
     Booking,
     Decided,
     Decision,
@@ -38,8 +40,6 @@ from worker.decision import (
     decide,
     repeated,
 )
-from worker.errors import Conflict, Refused, StoreUnusable
-from worker.lanes import Lanes
 
 log: Final = logging.getLogger(__name__)
 

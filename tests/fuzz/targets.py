@@ -27,8 +27,8 @@ from worker.broker.frames import publish_frames
 from worker.broker.inflow import HEARTBEAT, Inflow
 from worker.broker.reading import read_arrival
 from worker.broker.taking import delivery_of
-from worker.decision import Decision, Malformed, Movie, Reused, TimeSlot, Undecidable, decide
 from worker.messages import Delivery
+from worker.rules.decision import Decision, Malformed, Movie, Reused, TimeSlot, Undecidable, decide
 
 CONTENT_TYPES: Final = (
     None,

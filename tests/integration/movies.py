@@ -9,7 +9,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from tests.acceptance.cinema import Cinema
 from tests.unit.values import NOW
-from worker.decision import Decided, Movie, Request, decide
+from worker.rules.decision import Decided, Movie, Request, decide
 from worker.store.books import Books, Shelf
 from worker.store.store import Store
 

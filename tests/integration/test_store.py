@@ -21,9 +21,9 @@ from tests.integration.movies import (
     the_movie,
 )
 from tests.unit.values import NOW, ask, faulty
-from worker.decision import TimeSlot
 from worker.errors import Conflict, Refused
 from worker.recording import Recorder
+from worker.rules.decision import TimeSlot
 from worker.store.store import Store
 
 

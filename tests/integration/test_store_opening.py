@@ -16,9 +16,9 @@ from pymongo.errors import WriteError
 
 from tests.conftest import Servers
 from tests.unit.values import NOW, ask
-from worker.decision import decide
 from worker.embedded import programs
 from worker.errors import StoreUnusable
+from worker.rules.decision import decide
 from worker.store.store import Store, _defaults_for
 
 Document = dict[str, Any]

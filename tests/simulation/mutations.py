@@ -22,9 +22,9 @@ from contracts import OutcomeEvent
 from tests.simulation.mongod import Transaction
 from tests.simulation.process import PROCESS, Parts, Process, SimulatedSession
 from tests.simulation.store import Reading, SimulatedStore
-from worker.decision import Booking, Decided, Decision, Malformed, Movie, Request, decide
 from worker.errors import Conflict, WorkerError
 from worker.messages import Message
+from worker.rules.decision import Booking, Decided, Decision, Malformed, Movie, Request, decide
 from worker.store import documents
 
 

@@ -21,8 +21,8 @@ from tests.simulation.matching import Document
 from tests.simulation.mongod import Mongod, Transaction
 from tests.simulation.roundtrip import Client, MajorityRoundTrip, RoundTrip
 from tests.simulation.world import World
-from worker.decision import Booking, Malformed, Movie
 from worker.errors import Conflict, StoreUnusable
+from worker.rules.decision import Booking, Malformed, Movie
 from worker.store import documents
 from worker.store.abandoned import ABANDONED_AFTER_SECONDS
 from worker.store.failures import translated_failures

@@ -18,8 +18,8 @@ import pytest
 import tenacity
 
 from contracts import OutcomeEvent
-from worker.decision import Booking, Malformed, Movie, TimeSlot
 from worker.errors import Conflict, Refused, StoreUnusable, WorkerError
+from worker.rules.decision import Booking, Malformed, Movie, TimeSlot
 
 
 @dataclass(frozen=True)

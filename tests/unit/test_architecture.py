@@ -27,7 +27,7 @@ LEVELS: Final = (
     {"contracts", "worker.errors"},
     {
         "worker.messages",
-        "worker.decision",
+        "worker.rules",
         "worker.settings",
         "worker.logs",
         "worker.reply",
@@ -132,7 +132,9 @@ def test_store_and_broker_do_not_know_each_other(path: Path) -> None:
     assert not [module for module in imports_of(path) if module.startswith(other)]
 
 
-@pytest.mark.parametrize("name", ["decision", "announcement", "pipeline", "recording", "messages"])
+@pytest.mark.parametrize(
+    "name", ["rules/decision", "announcement", "pipeline", "recording", "messages"]
+)
 def test_the_rules_know_no_driver_store_or_broker(name: str) -> None:
     path = Path("worker") / f"{name}.py"
     assert not roots_of(path) & DRIVERS
@@ -140,9 +142,9 @@ def test_the_rules_know_no_driver_store_or_broker(name: str) -> None:
 
 
 def test_the_decision_does_no_io_and_knows_no_clock() -> None:
-    modules = set(imports_of(Path("worker/decision.py")))
+    modules = set(imports_of(Path("worker/rules/decision.py")))
     assert not modules & {"asyncio", "time", "random", "logging", "os", "socket", "tenacity"}
-    assert ".now(" not in (ROOT / "worker/decision.py").read_text()
+    assert ".now(" not in (ROOT / "worker/rules/decision.py").read_text()
 
 
 def test_a_publisher_who_imports_the_contracts_loads_no_driver_and_no_worker() -> None:

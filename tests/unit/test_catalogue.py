@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from tests.unit.values import movie as stored_movie
 from worker.catalogue import GivenMovie, change_of, check_movies, import_movies, movies_in
-from worker.decision import Malformed, Movie, TimeSlot
 from worker.errors import BadInput
+from worker.rules.decision import Malformed, Movie, TimeSlot
 from worker.settings import Settings
 
 OBJECT_ID: Final = "665f1c2ab4e0a1d2c3b4a596"

@@ -10,7 +10,7 @@ import pytest
 
 from contracts import OutcomeEvent
 from tests.unit.values import NOW, SECOND, ask, confirmed, faulty, found_invalid, movie, shown_all
-from worker.decision import Malformed, Movie, Request, TimeSlot, decide
+from worker.rules.decision import Malformed, Movie, Request, TimeSlot, decide
 
 CATALOGUE: Final[Mapping[str, Movie | Malformed]] = {
     "heat": movie(

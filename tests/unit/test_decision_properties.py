@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from contracts import OutcomeEvent
 from tests.unit.values import NOW, SECOND, ask, confirmed, faulty, found_invalid
-from worker.decision import Movie, Request, Reused, TimeSlot, decide
+from worker.rules.decision import Movie, Request, Reused, TimeSlot, decide
 
 # Few names, so that requests meet each other, the movies and the ledger.
 IDS: Final = st.sampled_from("abcdefgh")

@@ -14,7 +14,6 @@ import pytest
 from contracts import OutcomeEvent
 from tests.unit.fakes import FakeStore, VirtualTime
 from tests.unit.values import NOW, ask, faulty, movie, shown
-from worker.decision import Decision, Malformed, Request, TimeSlot, Undecidable
 from worker.errors import Conflict, Refused, StoreUnusable, WorkerError
 from worker.recording import (
     BATCH_ATTEMPTS,
@@ -27,6 +26,7 @@ from worker.recording import (
     TURNS_AFTER_CONFLICT,
     Recorder,
 )
+from worker.rules.decision import Decision, Malformed, Request, TimeSlot, Undecidable
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 

@@ -13,10 +13,10 @@ from typing import Final, TypeVar
 
 from tests.unit.fakes import REAL_SLEEP, FakeStore
 from tests.unit.values import movie
-from worker.decision import TimeSlot
 from worker.messages import Delivery, Message
 from worker.pipeline import Pipeline
 from worker.recording import Recorder
+from worker.rules.decision import TimeSlot
 
 T = TypeVar("T")
 

@@ -16,12 +16,12 @@ from worker.announcement import outcome_events
 from worker.broker.letters import Letter, LetterQueue, dead_letters
 from worker.broker.replying import Replies
 from worker.consent import require_consent
-from worker.decision import decide
 from worker.errors import BrokerUnusable
 from worker.letters.reading import Choice, OpenedLetter, Survey, read_through, survey
 from worker.letters.showing import counts_table, tables
 from worker.messages import Message
 from worker.reply import reply_address
+from worker.rules.decision import decide
 from worker.settings import Settings
 from worker.store.ledger import Ledger, open_ledger
 

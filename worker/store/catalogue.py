@@ -20,8 +20,8 @@ from motor.motor_asyncio import AsyncIOMotorCollection
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
-from worker.decision import Movie, TimeSlot
 from worker.errors import BadInput
+from worker.rules.decision import Movie, TimeSlot
 from worker.store.documents import Document, as_read
 from worker.store.failures import DUPLICATE_KEY, WRITE_CONFLICT, translated_failures
 

@@ -15,7 +15,7 @@ from bson import ObjectId
 from pymongo import UpdateOne
 
 from contracts import FieldProblem, OutcomeEvent
-from worker.decision import Booking, Malformed, Movie, TimeSlot
+from worker.rules.decision import Booking, Malformed, Movie, TimeSlot
 
 Document = dict[str, Any]  # What the driver itself takes and gives.
 

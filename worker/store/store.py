@@ -19,8 +19,8 @@ from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from contracts import OutcomeEvent
-from worker.decision import Booking, Malformed, Movie
 from worker.errors import Conflict, StoreUnusable
+from worker.rules.decision import Booking, Malformed, Movie
 from worker.store import documents
 from worker.store.abandoned import APP_NAME, abort_abandoned_transactions
 from worker.store.catalogue import Catalogue
