@@ -113,10 +113,10 @@ async def _cancelled_by_sigterm(command: Command) -> None:
 
 def _run_service(settings: Settings, options: argparse.Namespace) -> Command:
     if options.processes > 1:
-        from worker.supervisor import run_processes
+        from worker.service.supervisor import run_processes
 
         return run_processes(settings, options.processes)
-    from worker.runtime import run_worker
+    from worker.service.runtime import run_worker
 
     return run_worker(settings, until_input_ends=options.until_input_ends)
 

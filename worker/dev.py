@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from worker.embedded import embedded_servers
-from worker.runtime import run_worker
+from worker.service.runtime import run_worker
 from worker.settings import PREFIX, Settings
 
 

@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from contracts import OutcomeEvent, topology
-from worker.announcement import outcome_events
 from worker.broker.outlet import outlet
 from worker.broker.publishing import Publisher
 from worker.consent import require_consent
 from worker.errors import BadInput, BrokerUnusable, WorkerError
 from worker.messages import Delivery, Message
+from worker.service.announcement import outcome_events
 from worker.settings import Settings
 from worker.store.ledger import Ledger, Selection, open_ledger
 

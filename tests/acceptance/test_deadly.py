@@ -17,17 +17,17 @@ from tests.acceptance.processes import WorkerProcess
 DEADLY: Final = "deadly"
 PROGRAM: Final = """
 import os, signal, sys
-import worker.recording
+import worker.service.recording
 from worker.cli import main
 
-decide = worker.recording.decide
+decide = worker.service.recording.decide
 
 def decide_or_die(requests, *rest):
     if any(request.request_id == "deadly" for request in requests):
         os.kill(os.getpid(), signal.SIGKILL)
     return decide(requests, *rest)
 
-worker.recording.decide = decide_or_die
+worker.service.recording.decide = decide_or_die
 sys.exit(main(sys.argv[1:]))
 """
 BEFORE, BEHIND = 30, 120

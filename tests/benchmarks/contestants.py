@@ -23,9 +23,9 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from contracts import OutcomeEvent, topology
 from tests.benchmarks.events import outcome, published
-from worker.announcement import announcement
 from worker.broker.session import Session
 from worker.messages import Delivery
+from worker.service.announcement import announcement
 from worker.settings import Settings, load_settings
 
 ECHO_PREFETCH: Final = 500

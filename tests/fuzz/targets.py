@@ -22,13 +22,13 @@ from tests.fuzz.choices import Choices
 from tests.fuzz.connections import connections
 from tests.fuzz.files import movies
 from tests.unit.values import NOW
-from worker.announcement import announcement
 from worker.broker.frames import publish_frames
 from worker.broker.inflow import HEARTBEAT, Inflow
 from worker.broker.reading import read_arrival
 from worker.broker.taking import delivery_of
 from worker.messages import Delivery
 from worker.rules.decision import Decision, Malformed, Movie, Reused, TimeSlot, Undecidable, decide
+from worker.service.announcement import announcement
 
 CONTENT_TYPES: Final = (
     None,

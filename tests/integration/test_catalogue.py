@@ -20,7 +20,7 @@ from tests.unit.values import ask
 from worker import catalogue
 from worker.catalogue import BATCH_SIZE, import_documents, import_movies
 from worker.errors import BadInput, StoreUnusable
-from worker.recording import Recorder
+from worker.service.recording import Recorder
 from worker.settings import Settings
 from worker.store.store import Store
 

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from pymongo import UpdateOne
 
-import worker.recording
+import worker.service.recording
 from contracts import OutcomeEvent
 from tests.simulation.mongod import Transaction
 from tests.simulation.process import PROCESS, Parts, Process, SimulatedSession
@@ -146,7 +146,7 @@ MUTATIONS: Final[Mapping[str, Parts]] = {
     "no careful beginning": Parts(session=TakesAllAtOnce),
     "publish before commit": Parts(store=PublishesBeforeCommitting),
     "publish the decision instead of the ledger": Parts(
-        replaced=((worker.recording, "decide", _decides_once),)
+        replaced=((worker.service.recording, "decide", _decides_once),)
     ),
     "no version in the filter": Parts(
         replaced=((documents, "booking_update", _update_without("version")),)

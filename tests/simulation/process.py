@@ -1,4 +1,4 @@
-"""A worker process: the real ``worker.runtime.Worker``, on simulated servers and in simulated time.
+"""A worker process: the real ``Worker`` of the service, on simulated servers, in simulated time.
 
 Owns how the worker is put together here, and what can befall a process: it is killed at any await,
 paused for minutes, or told to stop. One object is one life; a restart is another process.
@@ -20,7 +20,7 @@ from unittest.mock import patch
 
 import tenacity._utils
 
-import worker.runtime
+import worker.service.runtime
 from tests.simulation.connection import SimulatedConnection
 from tests.simulation.evidence import Published
 from tests.simulation.loop import HOME, SimulatedLoop
@@ -31,7 +31,7 @@ from tests.simulation.world import World
 from worker.broker.session import Session
 from worker.errors import BrokerUnusable, WorkerError, causes
 from worker.messages import Message
-from worker.recording import Recorder
+from worker.service.recording import Recorder
 from worker.settings import Settings
 
 DRAIN_SECONDS: Final = 25
@@ -136,7 +136,7 @@ class Process:
 
     async def _run(self, settings: Settings) -> None:
         try:
-            await worker.runtime.Worker(settings, cast(Any, self._store), self._stop).run()
+            await worker.service.runtime.Worker(settings, cast(Any, self._store), self._stop).run()
         except Exception as failure:  # noqa: BLE001  # To be looked at by whoever started it.
             if not all(isinstance(cause, WorkerError) for cause in causes(failure)):
                 self.failure = failure
@@ -210,8 +210,8 @@ def simulated_workers(parts: Parts, *, is_told: bool) -> Iterator[None]:
         for target, name, value in (
             (time, "monotonic", _monotonic),
             (tenacity._utils, "is_coroutine_callable", _is_coroutine_callable),
-            (worker.runtime, "Session", parts.session),
-            (worker.runtime, "Recorder", _recorder),
+            (worker.service.runtime, "Session", parts.session),
+            (worker.service.runtime, "Recorder", _recorder),
             *parts.replaced,
         ):
             stack.enter_context(patch.object(target, name, value))

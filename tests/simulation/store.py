@@ -42,7 +42,7 @@ class Reading:
 
 
 class SimulatedStore:
-    """What ``worker.runtime`` and ``worker.recording`` need of the store."""
+    """What ``worker.service.runtime`` and ``worker.service.recording`` need of the store."""
 
     ledger_is_read_locally = False
     """For the simulator's own tests: a ledger entry that no majority has may still be undone."""

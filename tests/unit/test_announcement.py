@@ -12,9 +12,9 @@ from contracts import FieldProblem, OutcomeEvent, UnreadableRequest
 from tests.unit.values import ask as asked
 from tests.unit.values import confirmed, found_invalid
 from tests.unit.values import faulty as faulty_request
-from worker.announcement import announcement
 from worker.messages import Delivery, Message
 from worker.rules.decision import Reused, Undecidable
+from worker.service.announcement import announcement
 
 TRACE: Final = {"traceparent": "00-4bf92f35-00f067aa-01", "tracestate": "shop=1"}
 DELIVERY: Final = Delivery(

@@ -26,22 +26,17 @@ DRIVERS: Final = MONGODB_DRIVERS | RABBITMQ_CLIENTS
 LEVELS: Final = (
     {"contracts", "worker.errors"},
     {
-        "worker.messages",
         "worker.rules",
         "worker.settings",
         "worker.logs",
+        "worker.messages",
         "worker.reply",
-        "worker.signals",
-        "worker.backoff",
         "worker.printing",
         "worker.consent",
     },
-    {"worker.announcement", "worker.lanes"},
-    {"worker.recording"},
-    {"worker.pipeline", "worker.store", "worker.broker"},
+    {"worker.broker", "worker.store"},
+    {"worker.service"},
     {
-        "worker.runtime",
-        "worker.supervisor",
         "worker.embedded",
         "worker.catalogue",
         "worker.feeding",
@@ -132,13 +127,27 @@ def test_store_and_broker_do_not_know_each_other(path: Path) -> None:
     assert not [module for module in imports_of(path) if module.startswith(other)]
 
 
-@pytest.mark.parametrize(
-    "name", ["rules/decision", "announcement", "pipeline", "recording", "messages"]
+@every([path for path in SOURCES if path.parts[:2] == ("worker", "rules")])
+def test_the_rules_import_the_contracts_and_nothing_else_of_ours(path: Path) -> None:
+    ours = [m for m in imports_of(path) if m.partition(".")[0] in {"worker", "contracts"}]
+    assert not [m for m in ours if not m.startswith(("contracts", "worker.rules"))]
+
+
+SERVICE_WITHOUT_DRIVERS: Final = ("announcement", "lanes", "pipeline", "recording")
+VALUES_OF_THE_BROKER: Final = (
+    "worker.messages",
+    "worker.reply",
+    "worker.broker.messages",
+    "worker.broker.reply_address",
 )
-def test_the_rules_know_no_driver_store_or_broker(name: str) -> None:
-    path = Path("worker") / f"{name}.py"
+
+
+@pytest.mark.parametrize("name", SERVICE_WITHOUT_DRIVERS)
+def test_the_service_knows_neither_a_driver_nor_the_modules_that_do(name: str) -> None:
+    path = Path("worker/service") / f"{name}.py"
     assert not roots_of(path) & DRIVERS
-    assert not [m for m in imports_of(path) if m.startswith(("worker.store", "worker.broker"))]
+    rooms = [m for m in imports_of(path) if m.startswith(("worker.store", "worker.broker"))]
+    assert not [m for m in rooms if not m.startswith(VALUES_OF_THE_BROKER)]
 
 
 def test_the_decision_does_no_io_and_knows_no_clock() -> None:

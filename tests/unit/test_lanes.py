@@ -13,9 +13,9 @@ from contracts import OutcomeEvent
 from tests.unit.fakes import FakeStore, VirtualTime
 from tests.unit.values import ask, faulty, movie
 from worker.errors import Conflict, Refused, StoreUnusable
-from worker.lanes import LANES_MAX, QUIET_COMMITS, REQUESTS_PER_LANE_MIN, Lanes
-from worker.recording import Recorder
 from worker.rules.decision import Request, TimeSlot
+from worker.service.lanes import LANES_MAX, QUIET_COMMITS, REQUESTS_PER_LANE_MIN, Lanes
+from worker.service.recording import Recorder
 
 REQUESTS: Final = st.lists(
     st.builds(ask, movie=st.integers(0, 30).map(str)) | st.builds(faulty, field=st.just("movieId")),

@@ -11,7 +11,7 @@ from tests.unit.fakes import VirtualTime
 from tests.unit.world import Gate, World, delivery, everything_else, finished
 from worker.errors import SessionLost, StoreUnusable
 from worker.messages import Delivery
-from worker.pipeline import REFUSED_PUBLISH_SECONDS
+from worker.service.pipeline import REFUSED_PUBLISH_SECONDS
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 

@@ -15,7 +15,8 @@ from contracts import OutcomeEvent
 from tests.unit.fakes import FakeStore, VirtualTime
 from tests.unit.values import NOW, ask, faulty, movie, shown
 from worker.errors import Conflict, Refused, StoreUnusable, WorkerError
-from worker.recording import (
+from worker.rules.decision import Decision, Malformed, Request, TimeSlot, Undecidable
+from worker.service.recording import (
     BATCH_ATTEMPTS,
     LONGEST_WAIT_SECONDS,
     ONE_MOVIE_SECONDS,
@@ -26,7 +27,6 @@ from worker.recording import (
     TURNS_AFTER_CONFLICT,
     Recorder,
 )
-from worker.rules.decision import Decision, Malformed, Request, TimeSlot, Undecidable
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
@@ -116,7 +116,7 @@ async def test_two_recorders_with_one_request_record_it_once() -> None:
 async def test_a_retry_is_logged_with_its_cause_before_it_waits(
     caplog: pytest.LogCaptureFixture, virtual_time: VirtualTime
 ) -> None:
-    caplog.set_level(logging.INFO, "worker.recording")
+    caplog.set_level(logging.INFO, "worker.service.recording")
     store = store_with_room(failures=deque([Conflict("the race"), StoreUnusable("no primary")]))
     await recorder_of(store).record([ask()])
     first, second = caplog.messages

@@ -14,9 +14,9 @@ from typing import Final, TypeVar
 from tests.unit.fakes import REAL_SLEEP, FakeStore
 from tests.unit.values import movie
 from worker.messages import Delivery, Message
-from worker.pipeline import Pipeline
-from worker.recording import Recorder
 from worker.rules.decision import TimeSlot
+from worker.service.pipeline import Pipeline
+from worker.service.recording import Recorder
 
 T = TypeVar("T")
 

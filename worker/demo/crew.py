@@ -15,7 +15,7 @@ START_TIMEOUT_SECONDS: Final = 20
 STOP_MARGIN_SECONDS: Final = 5
 """Beyond the drain time, before a worker that was told to stop is killed."""
 
-# As the worker writes them, in worker/runtime.py and worker/recording.py.
+# As the worker writes them, in worker/service/runtime.py and worker/service/recording.py.
 READY: Final = b'"message": "ready'
 CONFLICT: Final = b"Conflict:"
 

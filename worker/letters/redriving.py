@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from contracts import OutcomeEvent, UnreadableRequest, topology
-from worker.announcement import outcome_events
 from worker.broker.letters import Letter, LetterQueue, dead_letters
 from worker.broker.replying import Replies
 from worker.consent import require_consent
@@ -22,6 +21,7 @@ from worker.letters.showing import counts_table, tables
 from worker.messages import Message
 from worker.reply import reply_address
 from worker.rules.decision import decide
+from worker.service.announcement import outcome_events
 from worker.settings import Settings
 from worker.store.ledger import Ledger, open_ledger
 

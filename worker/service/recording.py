@@ -27,7 +27,6 @@ from tenacity import (
 
 from contracts import OutcomeEvent
 from worker.errors import Conflict, Refused, StoreUnusable
-from worker.lanes import Lanes
 from worker.rules.decision import (
     Booking,
     Decided,
@@ -40,6 +39,7 @@ from worker.rules.decision import (
     decide,
     repeated,
 )
+from worker.service.lanes import Lanes
 
 log: Final = logging.getLogger(__name__)
 

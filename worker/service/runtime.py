@@ -15,7 +15,6 @@ from typing import Final
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from worker.backoff import backoff_seconds
 from worker.broker.session import Session
 from worker.errors import (
     BrokerUnusable,
@@ -25,10 +24,11 @@ from worker.errors import (
     TopologyDiffers,
     causes,
 )
-from worker.pipeline import Pipeline
-from worker.recording import Recorder
+from worker.service.backoff import backoff_seconds
+from worker.service.pipeline import Pipeline
+from worker.service.recording import Recorder
+from worker.service.signals import end_of_input, stop_signals
 from worker.settings import Settings, without_password
-from worker.signals import end_of_input, stop_signals
 from worker.store.store import Store
 
 log: Final = logging.getLogger(__name__)

@@ -13,7 +13,6 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from worker.backoff import backoff_seconds
 from worker.errors import (
     BadSettings,
     BrokerUnusable,
@@ -22,8 +21,9 @@ from worker.errors import (
     TopologyDiffers,
     WorkerError,
 )
+from worker.service.backoff import backoff_seconds
+from worker.service.signals import stop_signals
 from worker.settings import Settings, environment_of
-from worker.signals import stop_signals
 
 log: Final = logging.getLogger(__name__)
 
