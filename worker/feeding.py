@@ -24,13 +24,13 @@ from rich.progress import Progress
 
 from contracts import InvalidRequest, OutcomeEvent, ReservationRequest, UnreadableRequest, topology
 from contracts.messages import MovieId, read_request
-from worker.broker.channels import RPC_TIMEOUT_SECONDS, open_channel
-from worker.broker.connecting import close_connection, connect
-from worker.broker.failures import explain, translated_failures
-from worker.broker.publishing import Publisher
-from worker.broker.subscribing import Incoming, Received, events
+from worker.broker.client_failures import explain, translated_failures
+from worker.broker.connection import close_connection, connect
+from worker.broker.messages import Message
+from worker.broker.publisher import Publisher
+from worker.broker.subscription import Incoming, Received, events
+from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, open_channel
 from worker.errors import BadInput, BrokerUnusable, SessionLost, WorkerError
-from worker.messages import Message
 from worker.printing import print_line
 from worker.settings import Settings
 

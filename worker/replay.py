@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from contracts import OutcomeEvent, topology
+from worker.broker.messages import Delivery, Message
 from worker.broker.outlet import outlet
-from worker.broker.publishing import Publisher
+from worker.broker.publisher import Publisher
 from worker.consent import require_consent
 from worker.errors import BadInput, BrokerUnusable, WorkerError
-from worker.messages import Delivery, Message
 from worker.service.announcement import outcome_events
 from worker.settings import Settings
 from worker.store.ledger import Ledger, Selection, open_ledger

@@ -23,8 +23,8 @@ from tests.acceptance.fortress import (
     Permissions,
     fortress,
 )
-from worker.broker.declaring import declare_topology
 from worker.broker.permissions import GRANT
+from worker.broker.topology import declare_topology
 from worker.store.privileges import least_role
 
 Document = dict[str, Any]

@@ -26,11 +26,11 @@ GROWTH_KIB_MAX: Final = 8 * 1024
 """The batches that are under way, with their events, are far less than that."""
 IMPATIENT: Final = """
 import sys
-import worker.broker.publishing
+import worker.broker.publisher
 import worker.service.recording
 from worker.cli import main
 
-worker.broker.publishing.SLOW_CONFIRM_SECONDS = 1
+worker.broker.publisher.SLOW_CONFIRM_SECONDS = 1
 worker.service.recording.OUTAGE_SECONDS = 2
 sys.exit(main(sys.argv[1:]))
 """

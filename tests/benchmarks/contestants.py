@@ -23,8 +23,8 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from contracts import OutcomeEvent, topology
 from tests.benchmarks.events import outcome, published
+from worker.broker.messages import Delivery
 from worker.broker.session import Session
-from worker.messages import Delivery
 from worker.service.announcement import announcement
 from worker.settings import Settings, load_settings
 

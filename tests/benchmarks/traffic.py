@@ -21,13 +21,13 @@ from aiormq.abc import ChannelFrame
 
 from contracts import ReservationRequest, topology
 from tests.benchmarks.failures import BenchmarkFailed
-from worker.broker.channels import DirectChannel, open_channel
-from worker.broker.connecting import connect
-from worker.broker.declaring import declare_topology
-from worker.broker.frames import publish_frames
-from worker.broker.publishing import Publisher
-from worker.broker.reading import Arrival
-from worker.messages import Message
+from worker.broker.connection import connect
+from worker.broker.messages import Message
+from worker.broker.publisher import Publisher
+from worker.broker.topology import declare_topology
+from worker.broker.wire.channel import DirectChannel, open_channel
+from worker.broker.wire.decoding import Arrival
+from worker.broker.wire.encoding import publish_frames
 
 COUNT_SECONDS: Final = 0.05
 QUIET_SECONDS: Final = 1.0

@@ -22,11 +22,11 @@ from tests.fuzz.choices import Choices
 from tests.fuzz.connections import connections
 from tests.fuzz.files import movies
 from tests.unit.values import NOW
-from worker.broker.frames import publish_frames
-from worker.broker.inflow import HEARTBEAT, Inflow
-from worker.broker.reading import read_arrival
-from worker.broker.taking import delivery_of
-from worker.messages import Delivery
+from worker.broker.consumer import delivery_of
+from worker.broker.messages import Delivery
+from worker.broker.wire.decoding import read_arrival
+from worker.broker.wire.demultiplexer import HEARTBEAT, Inflow
+from worker.broker.wire.encoding import publish_frames
 from worker.rules.decision import Decision, Malformed, Movie, Reused, TimeSlot, Undecidable, decide
 from worker.service.announcement import announcement
 

@@ -12,9 +12,9 @@ import pytest
 from contracts.topology import DEAD_LETTERS, REQUESTS
 from tests.acceptance.client import Client
 from tests.conftest import Servers
+from worker.broker.messages import Message
 from worker.broker.session import Session
 from worker.errors import BrokerUnusable, SessionLost
-from worker.messages import Message
 
 DEADLINE_SECONDS: Final = 10
 

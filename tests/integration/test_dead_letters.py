@@ -11,8 +11,8 @@ import pytest
 
 from tests.acceptance.client import DEAD_LETTERS, Client, Received
 from tests.conftest import Servers
-from worker.broker import letters as broker_letters
-from worker.broker.reading import Arrival
+from worker.broker import dead_letters as broker_letters
+from worker.broker.wire.decoding import Arrival
 from worker.errors import BadInput, BrokerUnusable
 from worker.letters.dropping import drop_letters
 from worker.letters.reading import Choice

@@ -9,9 +9,9 @@ from typing import Final
 from contracts.topology import REQUESTS
 from tests.acceptance.client import Client
 from tests.conftest import Servers
+from worker.broker.messages import SUSPECT_FAILURES, Delivery
 from worker.broker.session import Session
 from worker.embedded.process import poll
-from worker.messages import SUSPECT_FAILURES, Delivery
 
 DEADLINE_SECONDS: Final = 10
 

@@ -23,7 +23,7 @@ from tests.acceptance.client import DEADLINE_SECONDS, REQUESTS, Received
 from tests.acceptance.processes import ROOT
 from tests.unit.values import NOW
 from worker import feeding
-from worker.broker.subscribing import Received as Event
+from worker.broker.subscription import Received as Event
 from worker.errors import BadInput, BrokerUnusable, SessionLost
 from worker.feeding import Line, Outcomes, OutcomesMissing, chunks_of, publish_requests
 from worker.settings import Settings, environment_of

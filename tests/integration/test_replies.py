@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from tests.acceptance.client import Client
+from worker.broker.messages import Message
 from worker.broker.session import Session
-from worker.messages import Message
 
 FORGED = "amq.rabbitmq.reply-to.forged.address"
 

@@ -20,9 +20,9 @@ from tests.simulation.mongod import Mongod
 from tests.simulation.process import PROCESS, Parts, Process, SimulatedSession
 from tests.simulation.rabbit import Rabbit
 from tests.simulation.world import SLOW_SECONDS, World
+from worker.broker.messages import Delivery, Message
 from worker.broker.session import Session
 from worker.errors import SessionLost
-from worker.messages import Delivery, Message
 
 DEADLINE_SECONDS: Final = 20
 

@@ -12,7 +12,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from contracts import topology
 from tests.acceptance.client import DEAD_LETTERS, EVENTS, REQUESTS, UNROUTED, Client, wipe
 from tests.conftest import Servers
-from worker.broker.declaring import declare_topology
+from worker.broker.topology import declare_topology
 from worker.errors import TopologyDiffers
 
 

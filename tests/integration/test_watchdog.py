@@ -17,9 +17,9 @@ from tests.conftest import Servers
 from tests.faults.broker_faults import SHUT_CHANNELS, memory_alarm_of
 from tests.faults.proxy import Proxy
 from worker.broker import watchdog
+from worker.broker.messages import Message
 from worker.broker.session import Session
 from worker.errors import BrokerUnusable, SessionLost
-from worker.messages import Message
 
 DEADLINE_SECONDS: Final = 15
 """The promise itself; with the times of these tests it is kept much sooner."""

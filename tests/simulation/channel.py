@@ -15,7 +15,7 @@ from aiormq.exceptions import ChannelInvalidStateError, ConnectionClosed
 from pamqp.commands import Basic
 
 from tests.simulation.rabbit import Queued
-from worker.broker.reading import Arrival, Confirmation, Properties
+from worker.broker.wire.decoding import Arrival, Confirmation, Properties
 
 
 class Sender(Protocol):
@@ -26,7 +26,7 @@ class Sender(Protocol):
 
 
 class SimulatedChannel:
-    """What the worker uses of ``worker.broker.channels.DirectChannel``."""
+    """What the worker uses of ``worker.broker.wire.channel.DirectChannel``."""
 
     number: Final = 1
     max_content_size: Final = 131_064

@@ -20,7 +20,7 @@ from tests.simulation.channel import SimulatedChannel
 from tests.simulation.rabbit import Rabbit
 from tests.simulation.roundtrip import Client
 from tests.simulation.world import World
-from worker.broker.reading import Confirmation
+from worker.broker.wire.decoding import Confirmation
 
 UNNOTICED_SECONDS_MAX: Final = 30
 """A peer that went away without a word is given up after three heartbeats of 10 s."""

@@ -22,8 +22,8 @@ from contracts import OutcomeEvent
 from tests.simulation.mongod import Transaction
 from tests.simulation.process import PROCESS, Parts, Process, SimulatedSession
 from tests.simulation.store import Reading, SimulatedStore
+from worker.broker.messages import Message
 from worker.errors import Conflict, WorkerError
-from worker.messages import Message
 from worker.rules.decision import Booking, Decided, Decision, Malformed, Movie, Request, decide
 from worker.store import documents
 

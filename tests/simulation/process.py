@@ -28,9 +28,9 @@ from tests.simulation.mongod import Mongod
 from tests.simulation.rabbit import Rabbit
 from tests.simulation.store import SimulatedStore
 from tests.simulation.world import World
+from worker.broker.messages import Message
 from worker.broker.session import Session
 from worker.errors import BrokerUnusable, WorkerError, causes
-from worker.messages import Message
 from worker.service.recording import Recorder
 from worker.settings import Settings
 

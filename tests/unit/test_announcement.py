@@ -12,7 +12,7 @@ from contracts import FieldProblem, OutcomeEvent, UnreadableRequest
 from tests.unit.values import ask as asked
 from tests.unit.values import confirmed, found_invalid
 from tests.unit.values import faulty as faulty_request
-from worker.messages import Delivery, Message
+from worker.broker.messages import Delivery, Message
 from worker.rules.decision import Reused, Undecidable
 from worker.service.announcement import announcement
 

@@ -25,15 +25,7 @@ DRIVERS: Final = MONGODB_DRIVERS | RABBITMQ_CLIENTS
 
 LEVELS: Final = (
     {"contracts", "worker.errors"},
-    {
-        "worker.rules",
-        "worker.settings",
-        "worker.logs",
-        "worker.messages",
-        "worker.reply",
-        "worker.printing",
-        "worker.consent",
-    },
+    {"worker.rules", "worker.settings", "worker.logs", "worker.printing", "worker.consent"},
     {"worker.broker", "worker.store"},
     {"worker.service"},
     {
@@ -134,12 +126,7 @@ def test_the_rules_import_the_contracts_and_nothing_else_of_ours(path: Path) -> 
 
 
 SERVICE_WITHOUT_DRIVERS: Final = ("announcement", "lanes", "pipeline", "recording")
-VALUES_OF_THE_BROKER: Final = (
-    "worker.messages",
-    "worker.reply",
-    "worker.broker.messages",
-    "worker.broker.reply_address",
-)
+VALUES_OF_THE_BROKER: Final = ("worker.broker.messages", "worker.broker.reply_address")
 
 
 @pytest.mark.parametrize("name", SERVICE_WITHOUT_DRIVERS)

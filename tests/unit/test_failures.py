@@ -19,7 +19,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from worker import errors
-from worker.broker import failures as broker
+from worker.broker import client_failures as broker
 from worker.errors import BrokerUnusable, Conflict, Refused, SessionLost, StoreUnusable, WorkerError
 from worker.store import failures as store
 

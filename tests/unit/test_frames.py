@@ -14,8 +14,8 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from worker.broker.frames import publish_frames
-from worker.messages import Message
+from worker.broker.messages import Message
+from worker.broker.wire.encoding import publish_frames
 
 SHORT: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 # pamqp also leaves out an empty string.

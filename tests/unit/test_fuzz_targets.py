@@ -19,7 +19,7 @@ from contracts import messages
 from tests.fuzz.seeds import SEEDS, WORDS
 from tests.fuzz.targets import TARGETS
 from worker import catalogue, settings
-from worker.broker import reading
+from worker.broker.wire import decoding as reading
 from worker.rules import decision
 
 PIECES: Final = tuple(word.encode() for word in WORDS)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from contracts import topology
 from tests.unit.values import ask
 from tests.unit.world import World, delivery
-from worker.messages import HOPELESS_FAILURES, SUSPECT_FAILURES
+from worker.broker.messages import HOPELESS_FAILURES, SUSPECT_FAILURES
 
 
 async def test_a_hopeless_delivery_is_dead_lettered_without_another_attempt() -> None:

@@ -15,8 +15,8 @@ from pamqp.commands import Basic, Connection
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from worker.broker.inflow import HEARTBEAT, Inflow
-from worker.broker.reading import Arrival, read_arrival
+from worker.broker.wire.decoding import Arrival, read_arrival
+from worker.broker.wire.demultiplexer import HEARTBEAT, Inflow
 
 DIVERTED: Final = 1
 OTHER: Final = 2

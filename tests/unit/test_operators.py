@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from tests.unit.values import ask, confirmed, faulty, found_invalid
-from worker.broker.letters import Letter
-from worker.broker.reading import Properties
+from worker.broker.dead_letters import Letter
+from worker.broker.messages import Delivery
+from worker.broker.wire.decoding import Properties
 from worker.cli import main
 from worker.consent import require_consent
 from worker.errors import BadInput
 from worker.letters.reading import Choice, OpenedLetter, opened
 from worker.letters.redriving import Leave, SendBack, plan_for
-from worker.messages import Delivery
 from worker.printing import printable, shortened
 
 Shown = pytest.CaptureFixture[str]

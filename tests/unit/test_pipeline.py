@@ -9,8 +9,8 @@ import pytest
 
 from tests.unit.fakes import VirtualTime
 from tests.unit.world import Gate, World, delivery, everything_else, finished
+from worker.broker.messages import Delivery
 from worker.errors import SessionLost, StoreUnusable
-from worker.messages import Delivery
 from worker.service.pipeline import REFUSED_PUBLISH_SECONDS
 
 pytestmark = pytest.mark.usefixtures("virtual_time")

@@ -15,7 +15,7 @@ from pamqp.base import Frame
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from worker.broker.reading import (
+from worker.broker.wire.decoding import (
     Confirmation,
     Properties,
     body_size,

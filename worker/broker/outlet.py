@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from worker.broker.channels import RPC_TIMEOUT_SECONDS, open_channel
-from worker.broker.connecting import close_connection, connect
-from worker.broker.failures import translated_failures
-from worker.broker.publishing import Publisher
+from worker.broker.client_failures import translated_failures
+from worker.broker.connection import close_connection, connect
+from worker.broker.publisher import Publisher
+from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, open_channel
 from worker.errors import BrokerUnusable
 
 

@@ -14,9 +14,9 @@ from typing import Final
 from aiormq.exceptions import ChannelAccessRefused
 
 from contracts import topology
-from worker.broker.channels import open_channel
-from worker.broker.connecting import Connection
-from worker.broker.failures import translated_failures
+from worker.broker.client_failures import translated_failures
+from worker.broker.connection import Connection
+from worker.broker.wire.channel import open_channel
 from worker.errors import BrokerForbids, BrokerUnusable, SessionLost
 
 ANSWER_TIMEOUT_SECONDS: Final = 5

@@ -12,17 +12,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Never, Self
 
 from contracts import topology
-from worker.broker.channels import DirectChannel, open_channel
-from worker.broker.connecting import CLOSE_TIMEOUT_SECONDS, Connection, close_connection, connect
-from worker.broker.declaring import declare_topology
-from worker.broker.failures import explain, translated_failures
+from worker.broker.client_failures import explain, translated_failures
+from worker.broker.connection import CLOSE_TIMEOUT_SECONDS, Connection, close_connection, connect
+from worker.broker.consumer import Deliveries
+from worker.broker.messages import Message
 from worker.broker.permissions import reading_refused, require_permissions
-from worker.broker.publishing import Publisher
-from worker.broker.replying import Replies
-from worker.broker.taking import Deliveries
+from worker.broker.publisher import Publisher
+from worker.broker.replies import Replies
+from worker.broker.topology import declare_topology
 from worker.broker.watchdog import Watchdog
+from worker.broker.wire.channel import DirectChannel, open_channel
 from worker.errors import BrokerUnusable, SessionLost
-from worker.messages import Message
 
 
 class Session:

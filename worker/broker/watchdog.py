@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Final, Never
 
 from contracts import topology
-from worker.broker.channels import DirectChannel
-from worker.broker.connecting import Connection
-from worker.broker.failures import translated_failures
-from worker.broker.taking import Deliveries
+from worker.broker.client_failures import translated_failures
+from worker.broker.connection import Connection
+from worker.broker.consumer import Deliveries
+from worker.broker.wire.channel import DirectChannel
 from worker.errors import SessionLost
 
 LOOK_SECONDS: Final = 3

@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.live import Live
 
 from contracts import topology
-from worker.broker.channels import open_channel
-from worker.broker.connecting import connect
-from worker.broker.publishing import Publisher
-from worker.broker.subscribing import Received, Subscription, events, letters, queue_depth
+from worker.broker.connection import connect
+from worker.broker.messages import Message
+from worker.broker.publisher import Publisher
+from worker.broker.subscription import Received, Subscription, events, letters, queue_depth
+from worker.broker.wire.channel import open_channel
 from worker.catalogue import import_documents
 from worker.demo.audit import Evidence, Finding, audit
 from worker.demo.crew import Crew
@@ -28,7 +29,6 @@ from worker.demo.programme import Sent, cinema, rush
 from worker.demo.screen import Scene, verdict
 from worker.embedded import embedded_servers
 from worker.errors import WorkerError
-from worker.messages import Message
 from worker.settings import Settings
 from worker.store.inspection import stored_documents
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
-from worker.broker.letters import dead_letters
+from worker.broker.dead_letters import dead_letters
 from worker.consent import require_consent
 from worker.errors import BadInput
 from worker.letters.reading import Choice, read_through

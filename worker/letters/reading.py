@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from contracts import InvalidRequest, ReservationRequest, UnreadableRequest, read_request, topology
-from worker.broker.letters import Letter, LetterQueue
+from worker.broker.dead_letters import Letter, LetterQueue
 
 DELIVERY_REASON: Final = "x-first-death-reason"
 """Set by RabbitMQ on what it dead-letters itself, such as ``delivery_limit``."""

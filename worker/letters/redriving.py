@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from contracts import OutcomeEvent, UnreadableRequest, topology
-from worker.broker.letters import Letter, LetterQueue, dead_letters
-from worker.broker.replying import Replies
+from worker.broker.dead_letters import Letter, LetterQueue, dead_letters
+from worker.broker.messages import Message
+from worker.broker.replies import Replies
+from worker.broker.reply_address import reply_address
 from worker.consent import require_consent
 from worker.errors import BrokerUnusable
 from worker.letters.reading import Choice, OpenedLetter, Survey, read_through, survey
 from worker.letters.showing import counts_table, tables
-from worker.messages import Message
-from worker.reply import reply_address
 from worker.rules.decision import decide
 from worker.service.announcement import outcome_events
 from worker.settings import Settings

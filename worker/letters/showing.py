@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from contracts import topology
-from worker.broker.letters import dead_letters
+from worker.broker.dead_letters import dead_letters
 from worker.errors import WorkerError
 from worker.letters.reading import Choice, Counts, OpenedLetter, survey
 from worker.printing import print_line, printable, shortened

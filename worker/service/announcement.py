@@ -12,8 +12,8 @@ from typing import Final
 
 from contracts import OutcomeEvent, UnreadableRequest, topology
 from contracts.topology import DeadLetterError
-from worker.messages import Delivery, Message
-from worker.reply import reply_address
+from worker.broker.messages import Delivery, Message
+from worker.broker.reply_address import reply_address
 from worker.rules.decision import Reused, Undecidable
 
 

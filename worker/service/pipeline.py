@@ -16,8 +16,8 @@ from typing import Final, Protocol, get_args
 from tenacity import AsyncRetrying, retry_if_result, stop_after_delay, wait_random_exponential
 
 from contracts import OutcomeEvent, UnreadableRequest, read_request, topology
+from worker.broker.messages import Delivery, Message
 from worker.errors import StoreUnusable
-from worker.messages import Delivery, Message
 from worker.rules.decision import Request, Reused
 from worker.service.announcement import Answer, GivenUp, announcement
 from worker.service.recording import Recorder

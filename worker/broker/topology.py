@@ -20,7 +20,7 @@ from aiormq.exceptions import (
 )
 
 from contracts import topology
-from worker.broker.failures import translated_failures
+from worker.broker.client_failures import translated_failures
 from worker.errors import BrokerForbids, BrokerUnusable, TopologyDiffers
 
 log: Final = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
-from worker.messages import Message
+from worker.broker.messages import Message
 
 FRAME_METHOD: Final = 1
 FRAME_HEADER: Final = 2

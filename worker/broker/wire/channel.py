@@ -13,8 +13,8 @@ from typing import Final
 from aiormq.abc import AbstractConnection
 from aiormq.channel import Channel
 
-from worker.broker.connecting import Connection
-from worker.broker.reading import (
+from worker.broker.connection import Connection
+from worker.broker.wire.decoding import (
     BASIC_DELIVER,
     BASIC_RETURN,
     Arrival,

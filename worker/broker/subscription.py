@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from worker.broker.channels import RPC_TIMEOUT_SECONDS, DirectChannel, open_channel
-from worker.broker.connecting import close_connection, connect
-from worker.broker.failures import translated_failures
-from worker.broker.reading import Arrival
+from worker.broker.client_failures import translated_failures
+from worker.broker.connection import close_connection, connect
+from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, DirectChannel, open_channel
+from worker.broker.wire.decoding import Arrival
 from worker.errors import SessionLost
 
 

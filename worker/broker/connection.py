@@ -10,8 +10,8 @@ import aio_pika
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from yarl import URL
 
-from worker.broker.failures import explain, translated_failures
-from worker.broker.inflow import Inflow
+from worker.broker.client_failures import explain, translated_failures
+from worker.broker.wire.demultiplexer import Inflow
 from worker.errors import BrokerUnusable
 from worker.settings import without_password, without_secrets
 

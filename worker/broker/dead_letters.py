@@ -26,15 +26,15 @@ from typing import Final, Self
 from pamqp.commands import Queue
 
 from contracts import topology
-from worker.broker.channels import RPC_TIMEOUT_SECONDS, DirectChannel, open_channel
-from worker.broker.connecting import Connection, close_connection, connect
-from worker.broker.failures import translated_failures
-from worker.broker.publishing import Publisher
-from worker.broker.reading import Arrival, Properties
-from worker.broker.taking import delivery_of
+from worker.broker.client_failures import translated_failures
+from worker.broker.connection import Connection, close_connection, connect
+from worker.broker.consumer import delivery_of
+from worker.broker.messages import Delivery, Message
+from worker.broker.publisher import Publisher
+from worker.broker.reply_address import reply_address
+from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, DirectChannel, open_channel
+from worker.broker.wire.decoding import Arrival, Properties
 from worker.errors import BrokerUnusable, SessionLost
-from worker.messages import Delivery, Message
-from worker.reply import reply_address
 
 QUEUE: Final = topology.DEAD_LETTERS
 

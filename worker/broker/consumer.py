@@ -10,10 +10,10 @@ from typing import Final
 from pamqp.commands import Basic
 
 from contracts import topology
-from worker.broker.channels import RPC_TIMEOUT_SECONDS, DirectChannel
-from worker.broker.failures import translated_failures
-from worker.broker.reading import Arrival
-from worker.messages import Delivery
+from worker.broker.client_failures import translated_failures
+from worker.broker.messages import Delivery
+from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, DirectChannel
+from worker.broker.wire.decoding import Arrival
 
 CAREFUL_PREFETCH: Final = 1
 """How a session begins: what killed the last worker is at the head of the queue, and whatever is

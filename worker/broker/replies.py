@@ -16,12 +16,12 @@ from typing import Final
 
 from aiormq.abc import ChannelFrame
 
-from worker.broker.channels import DirectChannel, open_channel
-from worker.broker.connecting import Connection, close_connection, connect
-from worker.broker.failures import explain, translated_failures
-from worker.broker.frames import publish_frames
+from worker.broker.client_failures import explain, translated_failures
+from worker.broker.connection import Connection, close_connection, connect
+from worker.broker.messages import Message
+from worker.broker.wire.channel import DirectChannel, open_channel
+from worker.broker.wire.encoding import publish_frames
 from worker.errors import BrokerUnusable
-from worker.messages import Message
 
 log: Final = logging.getLogger(__name__)
 

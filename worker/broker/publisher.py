@@ -15,12 +15,12 @@ from typing import Final
 
 from aiormq.abc import ChannelFrame
 
-from worker.broker.channels import DirectChannel
-from worker.broker.failures import explain, translated_failures
-from worker.broker.frames import publish_frames
-from worker.broker.reading import Confirmation
+from worker.broker.client_failures import explain, translated_failures
+from worker.broker.messages import Message
+from worker.broker.wire.channel import DirectChannel
+from worker.broker.wire.decoding import Confirmation
+from worker.broker.wire.encoding import publish_frames
 from worker.errors import SessionLost
-from worker.messages import Message
 
 log: Final = logging.getLogger(__name__)
 

@@ -16,7 +16,13 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from worker.broker.reading import BASIC_ACK, BASIC_DELIVER, BASIC_NACK, BASIC_RETURN, body_size
+from worker.broker.wire.decoding import (
+    BASIC_ACK,
+    BASIC_DELIVER,
+    BASIC_NACK,
+    BASIC_RETURN,
+    body_size,
+)
 
 FRAME_OVERHEAD_BYTES: Final = 8
 """Type, channel and size before the payload, and the end mark behind it."""
