@@ -24,8 +24,8 @@ from worker.errors import BadInput, Conflict, StoreUnusable
 from worker.printing import listed
 from worker.rules.decision import Malformed, Movie
 from worker.settings import Settings
-from worker.store.catalogue import MovieChange, decoded, movie_id_of, require_storable, shortened
 from worker.store.documents import Document
+from worker.store.movie_changes import MovieChange, decoded, movie_id_of, one_line, require_storable
 from worker.store.store import Store
 
 STANDARD_INPUT: Final = "-"
@@ -296,4 +296,4 @@ def _whole_number(name: str, value: object, most: int = WHOLE_NUMBER_MAX) -> int
 
 
 def _shown(value: object) -> str:
-    return "missing" if value is None else shortened(to_json(value, fallback=str).decode())
+    return "missing" if value is None else one_line(to_json(value, fallback=str).decode())

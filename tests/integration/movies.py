@@ -10,7 +10,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from tests.acceptance.cinema import Cinema
 from tests.unit.values import NOW
 from worker.rules.decision import Decided, Movie, Request, decide
-from worker.store.books import Books, Shelf
+from worker.store.audit import Books, Shelf
 from worker.store.store import Store
 
 Document = dict[str, Any]

@@ -18,7 +18,7 @@ from tests.unit.values import NOW, SECOND, ask, faulty
 from worker.books.audit import PromisesBroken, audit_database
 from worker.errors import BadInput, StoreUnusable
 from worker.settings import Settings
-from worker.store import books as stored_books
+from worker.store import audit as stored_books
 from worker.store.store import Store
 
 Shown = pytest.CaptureFixture[str]

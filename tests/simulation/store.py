@@ -1,9 +1,9 @@
 """The worker's store on a simulated replica set: the same commands, through a simulated network.
 
-Speaks to the server in the worker's own documents, updates and errors (``worker.store.documents``
-and ``worker.store.failures`` are the real ones), and follows the real store in what it does when:
-reads of both collections at once, one transaction for a commit, a commit that is sent again while
-its result is unknown, and one that runs to its end though nobody waits for it any more.
+Speaks to the server in the worker's own documents, updates and errors (``documents`` and
+``driver_failures`` of ``worker.store`` are the real ones), and follows the real store in what it
+does when: reads of both collections at once, one transaction for a commit, a commit that is sent
+again while its result is unknown, and one that runs to its end though nobody waits for it any more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from worker.errors import Conflict, StoreUnusable
 from worker.rules.decision import Booking, Malformed, Movie
 from worker.store import documents
 from worker.store.abandoned import ABANDONED_AFTER_SECONDS
-from worker.store.failures import translated_failures
+from worker.store.driver_failures import translated_failures
 
 COMMIT_ATTEMPTS: Final = 3
 UNKNOWN_RESULT: Final = "UnknownTransactionCommitResult"

@@ -21,7 +21,7 @@ from pamqp.header import ContentHeader
 from worker import errors
 from worker.broker import client_failures as broker
 from worker.errors import BrokerUnusable, Conflict, Refused, SessionLost, StoreUnusable, WorkerError
-from worker.store import failures as store
+from worker.store import driver_failures as store
 
 
 def exceptions_of(*modules: ModuleType) -> list[type[Exception]]:

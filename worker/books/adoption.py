@@ -18,7 +18,7 @@ from worker.books.reconciliation import Reconciler
 from worker.errors import WorkerError
 from worker.printing import printable
 from worker.settings import Settings
-from worker.store.books import OPENING_BALANCES, Books, OpeningBalance, open_books
+from worker.store.audit import OPENING_BALANCES, Books, OpeningBalance, open_books
 
 RECORDED_AT_ONCE: Final = 1000
 REFUSED_SHOWN_MAX: Final = 20

@@ -22,7 +22,7 @@ from worker.books.violations import PROMISES, Promise, Violation
 from worker.errors import WorkerError
 from worker.printing import print_line
 from worker.settings import Settings
-from worker.store.books import open_books
+from worker.store.audit import open_books
 
 VIOLATIONS_SHOWN_MAX: Final = 100
 """By default; a database that somebody restored only half of has one for each time slot."""

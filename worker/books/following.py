@@ -12,7 +12,7 @@ from worker.books.movies import MovieBooks
 from worker.books.reconciliation import Reconciler, reconciled
 from worker.errors import BadInput
 from worker.settings import Settings
-from worker.store.books import Books
+from worker.store.audit import Books
 
 
 async def require_books(books: Books, settings: Settings) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from worker.books.entries import faults_of, is_whole
 from worker.books.movies import MovieBooks, read_movie, whole_number
 from worker.books.violations import Report, Violation
-from worker.store.books import NAME, Books
+from worker.store.audit import NAME, Books
 
 DOUBTS_AT_ONCE: Final = 500
 """Movies that are read once more with one query."""

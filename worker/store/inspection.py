@@ -6,7 +6,7 @@ from pymongo.read_concern import ReadConcern
 
 from worker.store.client import client_of
 from worker.store.documents import Document
-from worker.store.failures import translated_failures
+from worker.store.driver_failures import translated_failures
 from worker.store.store import LEDGER, MOVIES
 
 

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from contracts import OutcomeEvent
 from worker.store.documents import Document, ledger_outcome
-from worker.store.examining import Examined, examined
-from worker.store.failures import translated_failures
+from worker.store.driver_failures import translated_failures
+from worker.store.scan import Examined, examined
 from worker.store.store import LEDGER
 
 OUTCOMES_AT_ONCE: Final = 500

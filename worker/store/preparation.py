@@ -12,7 +12,7 @@ from pymongo.errors import CollectionInvalid, OperationFailure
 
 from worker.errors import StoreForbids, StoreUnusable
 from worker.store.documents import MOVIE_VALIDATOR, Document
-from worker.store.failures import NAMESPACE_EXISTS, UNAUTHORIZED
+from worker.store.driver_failures import NAMESPACE_EXISTS, UNAUTHORIZED
 
 log: Final = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from pymongo.errors import OperationFailure
 
 from worker.errors import StoreForbids
 from worker.store.documents import Document
-from worker.store.failures import UNAUTHORIZED, VALIDATION_FAILURE
+from worker.store.driver_failures import UNAUTHORIZED, VALIDATION_FAILURE
 
 Collection = AsyncIOMotorCollection[Document]
 

@@ -23,10 +23,10 @@ from worker.errors import Conflict, StoreUnusable
 from worker.rules.decision import Booking, Malformed, Movie
 from worker.store import documents
 from worker.store.abandoned import APP_NAME, abort_abandoned_transactions
-from worker.store.catalogue import Catalogue
 from worker.store.client import client_of
 from worker.store.documents import Document
-from worker.store.failures import translated_failures
+from worker.store.driver_failures import translated_failures
+from worker.store.movie_changes import Catalogue
 from worker.store.preparation import prepare_collections, require_transactions
 from worker.store.privileges import require_majority, require_privileges
 

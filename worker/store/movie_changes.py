@@ -23,7 +23,7 @@ from pymongo.errors import BulkWriteError
 from worker.errors import BadInput
 from worker.rules.decision import Movie, TimeSlot
 from worker.store.documents import Document, as_read
-from worker.store.failures import DUPLICATE_KEY, WRITE_CONFLICT, translated_failures
+from worker.store.driver_failures import DUPLICATE_KEY, WRITE_CONFLICT, translated_failures
 
 DOCUMENT_BYTES_MAX: Final = 16 * 1024 * 1024
 NESTING_MAX: Final = 100
@@ -205,7 +205,7 @@ def decoded(value: object, nesting: int = 0) -> object:
     try:
         result: object = object_hook(members, _EXTENDED_JSON)
     except _BAD_VALUES as fault:
-        raise BadInput(f"{shortened(value)} is not good extended JSON: {fault}") from fault
+        raise BadInput(f"{one_line(value)} is not good extended JSON: {fault}") from fault
     return result
 
 
@@ -214,12 +214,12 @@ def require_storable(document: Document) -> None:
     try:
         size = len(bson.encode(document))
     except _BAD_VALUES as fault:
-        raise BadInput(f"MongoDB cannot store it: {shortened(fault)}") from fault
+        raise BadInput(f"MongoDB cannot store it: {one_line(fault)}") from fault
     if size > DOCUMENT_BYTES_MAX:
         raise BadInput(f"it has {size} bytes; MongoDB stores {DOCUMENT_BYTES_MAX} at the most")
 
 
-def shortened(text: object) -> str:
+def one_line(text: object) -> str:
     """The text, or its beginning, so that a problem with a long value is still one line."""
     words = " ".join(str(text).split())
     return words if len(words) <= SHOWN_CHARACTERS_MAX else f"{words[:SHOWN_CHARACTERS_MAX]}…"

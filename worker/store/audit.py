@@ -16,8 +16,8 @@ from motor.motor_asyncio import AsyncIOMotorCommandCursor, AsyncIOMotorCursor
 from pymongo.errors import BulkWriteError
 
 from worker.store.documents import MOVIE_FIELDS, Document, movie_keys
-from worker.store.examining import Examined, examined
-from worker.store.failures import DUPLICATE_KEY, translated_failures
+from worker.store.driver_failures import DUPLICATE_KEY, translated_failures
+from worker.store.scan import Examined, examined
 from worker.store.store import LEDGER, MOVIES
 
 OPENING_BALANCES: Final = "openingBalances"

@@ -25,7 +25,7 @@ from pymongo.read_concern import ReadConcern
 from worker.store.abandoned import APP_NAME
 from worker.store.client import client_of
 from worker.store.documents import Document
-from worker.store.failures import translated_failures
+from worker.store.driver_failures import translated_failures
 
 SERVER_SELECTION_TIMEOUT_SECONDS: Final = 5
 """How long a command waits for a member to read from, unless the URI says otherwise."""
