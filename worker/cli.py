@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
+from worker.commands.parsers import add_adopt, add_audit, add_dead_letters, add_replay
 from worker.errors import (
     BrokerForbids,
     BrokerUnusable,
@@ -26,7 +27,6 @@ from worker.errors import (
     causes,
 )
 from worker.logs import configure_logging
-from worker.operators import add_adopt, add_audit, add_dead_letters, add_replay
 from worker.settings import PREFIX, Settings, load_settings
 
 Command = Coroutine[object, object, None]
@@ -134,13 +134,13 @@ def _demo(settings: Settings, options: argparse.Namespace) -> Command:
 
 
 def _import_movies(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.catalogue import import_movies
+    from worker.commands.import_movies import import_movies
 
     return import_movies(settings, options.file)
 
 
 def _publish(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.feeding import publish_requests
+    from worker.commands.publish import publish_requests
 
     return publish_requests(settings, options.file, wait=options.wait)
 

@@ -15,7 +15,7 @@ from tests.acceptance.cinema import Cinema, request_for, slots
 from tests.conftest import Servers
 from tests.integration.movies import Database, book, book_meanwhile, insert, slot
 from tests.unit.values import NOW, SECOND, ask, faulty
-from worker.books.audit import PromisesBroken, audit_database
+from worker.commands.audit.findings import PromisesBroken, audit_database
 from worker.errors import BadInput, StoreUnusable
 from worker.settings import Settings
 from worker.store import audit as stored_books

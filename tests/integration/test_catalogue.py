@@ -17,8 +17,8 @@ from pymongo.asynchronous.collection import AsyncCollection
 
 from tests.acceptance.cinema import Cinema
 from tests.unit.values import ask
-from worker import catalogue
-from worker.catalogue import BATCH_SIZE, import_documents, import_movies
+from worker.commands import import_movies as catalogue
+from worker.commands.import_movies import BATCH_SIZE, import_documents, import_movies
 from worker.errors import BadInput, StoreUnusable
 from worker.service.recording import Recorder
 from worker.settings import Settings

@@ -13,10 +13,10 @@ from tests.acceptance.client import DEAD_LETTERS, Client, Received
 from tests.conftest import Servers
 from worker.broker import dead_letters as broker_letters
 from worker.broker.wire.decoding import Arrival
+from worker.commands.dead_letters.drop import drop_letters
+from worker.commands.dead_letters.selection import Choice
+from worker.commands.dead_letters.show import NoSuchLetter, list_letters, show_letter
 from worker.errors import BadInput, BrokerUnusable
-from worker.letters.dropping import drop_letters
-from worker.letters.reading import Choice
-from worker.letters.showing import NoSuchLetter, list_letters, show_letter
 from worker.settings import Settings
 
 Shown = pytest.CaptureFixture[str]
@@ -219,7 +219,7 @@ async def test_what_comes_while_letters_are_dropped_is_not_dropped(
         await post(letters, b"2")
         return True
 
-    monkeypatch.setattr("worker.letters.dropping.require_consent", consent_late)
+    monkeypatch.setattr("worker.commands.dead_letters.drop.require_consent", consent_late)
     await drop_letters(settings, Choice(), everything=True, yes=True)
     assert len(await all_of(letters, 1)) == 1
 

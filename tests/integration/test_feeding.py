@@ -22,10 +22,10 @@ from tests.acceptance.cinema import Cinema, request_for, slots
 from tests.acceptance.client import DEADLINE_SECONDS, REQUESTS, Received
 from tests.acceptance.processes import ROOT
 from tests.unit.values import NOW
-from worker import feeding
 from worker.broker.subscription import Received as Event
+from worker.commands import publish as feeding
+from worker.commands.publish import Line, Outcomes, OutcomesMissing, chunks_of, publish_requests
 from worker.errors import BadInput, BrokerUnusable, SessionLost
-from worker.feeding import Line, Outcomes, OutcomesMissing, chunks_of, publish_requests
 from worker.settings import Settings, environment_of
 
 Document = dict[str, Any]

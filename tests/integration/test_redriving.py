@@ -12,9 +12,9 @@ from tests.acceptance.cinema import Cinema, request_for, slots
 from tests.acceptance.client import DEAD_LETTERS, DEADLINE_SECONDS, EVENTS, REQUESTS, Received
 from tests.integration.test_dead_letters import all_of, bodies, post
 from worker.broker import dead_letters as broker_letters
+from worker.commands.dead_letters.redrive import redrive_letters
+from worker.commands.dead_letters.selection import Choice
 from worker.errors import BadInput, BrokerUnusable
-from worker.letters.reading import Choice
-from worker.letters.redriving import redrive_letters
 from worker.settings import Settings
 
 Shown = pytest.CaptureFixture[str]

@@ -25,18 +25,11 @@ DRIVERS: Final = MONGODB_DRIVERS | RABBITMQ_CLIENTS
 
 LEVELS: Final = (
     {"contracts", "worker.errors"},
-    {"worker.rules", "worker.settings", "worker.logs", "worker.printing", "worker.consent"},
+    {"worker.rules", "worker.settings", "worker.logs"},
     {"worker.broker", "worker.store"},
     {"worker.service"},
-    {
-        "worker.embedded",
-        "worker.catalogue",
-        "worker.feeding",
-        "worker.books",
-        "worker.letters",
-        "worker.replay",
-    },
-    {"worker.dev", "worker.demo", "worker.operators"},
+    {"worker.embedded", "worker.commands"},
+    {"worker.dev", "worker.demo"},
     {"worker.cli"},
     {"worker.__main__"},
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.test_catalogue import OBJECT_ID, imported
 from tests.unit.values import movie as stored_movie
-from worker.catalogue import GivenMovie, change_of
+from worker.commands.import_movies import GivenMovie, change_of
 from worker.errors import BadInput
 from worker.rules.decision import Malformed, Movie, TimeSlot
 

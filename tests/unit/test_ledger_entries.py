@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from contracts import InvalidRequest, ReservationRequest
 from tests.unit.values import NOW, SECOND, ask, faulty, movie
-from worker.books.entries import faults_of
+from worker.commands.audit.entries import faults_of
 from worker.rules.decision import TimeSlot, decide
 from worker.store.documents import ledger_document
 

@@ -16,11 +16,11 @@ from worker.broker.dead_letters import Letter
 from worker.broker.messages import Delivery
 from worker.broker.wire.decoding import Properties
 from worker.cli import main
-from worker.consent import require_consent
+from worker.commands.dead_letters.redrive import Leave, SendBack, plan_for
+from worker.commands.dead_letters.selection import Choice, OpenedLetter, opened
+from worker.commands.prompt import require_consent
+from worker.commands.terminal import printable, shortened
 from worker.errors import BadInput
-from worker.letters.reading import Choice, OpenedLetter, opened
-from worker.letters.redriving import Leave, SendBack, plan_for
-from worker.printing import printable, shortened
 
 Shown = pytest.CaptureFixture[str]
 
@@ -119,7 +119,9 @@ def called(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> tuple
 
 def test_times_may_be_given_at_any_offset(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("--since", "2026-11-22T18:00:00Z", "--until", "2026-11-22T20:00+01:00", "--yes")
-    selection, named = called(monkeypatch, "worker.replay.replay_outcomes", "replay", *arguments)
+    selection, named = called(
+        monkeypatch, "worker.commands.replay.replay_outcomes", "replay", *arguments
+    )
     assert selection.since == datetime(2026, 11, 22, 18, tzinfo=UTC)
     assert selection.until == datetime(2026, 11, 22, 19, tzinfo=UTC)
     assert named == {"everything": False, "dry_run": False, "yes": True}
@@ -129,7 +131,7 @@ def test_a_choice_of_letters_may_name_several_of_each(monkeypatch: pytest.Monkey
     arguments = ("--error", "a", "--error", "b", "--movie", "m", "--id", "r-1", "--dry-run")
     choice, named = called(
         monkeypatch,
-        "worker.letters.redriving.redrive_letters",
+        "worker.commands.dead_letters.redrive.redrive_letters",
         *("dead-letters", "redrive", *arguments),
     )
     assert choice == Choice(["a", "b"], ["m"], ["r-1"])

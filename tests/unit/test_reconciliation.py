@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from tests.unit.values import NOW, SECOND
-from worker.books.audit import imbalances
-from worker.books.reconciliation import Reconciler
-from worker.books.violations import Violation
+from worker.commands.audit.findings import imbalances
+from worker.commands.audit.reconciliation import Reconciler
+from worker.commands.audit.violations import Violation
 
 Document = dict[str, Any]
 

@@ -22,7 +22,7 @@ from worker.broker.messages import Message
 from worker.broker.publisher import Publisher
 from worker.broker.subscription import Received, Subscription, events, letters, queue_depth
 from worker.broker.wire.channel import open_channel
-from worker.catalogue import import_documents
+from worker.commands.import_movies import import_documents
 from worker.demo.audit import Evidence, Finding, audit
 from worker.demo.crew import Crew
 from worker.demo.programme import Sent, cinema, rush

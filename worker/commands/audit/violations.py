@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from worker.printing import printable
+from worker.commands.terminal import printable
 
 Promise = Literal["I1", "I2", "I3", "I6"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import aclosing
 
 from worker.broker.dead_letters import dead_letters
-from worker.consent import require_consent
+from worker.commands.dead_letters.redrive import counted
+from worker.commands.dead_letters.selection import Choice, read_through
+from worker.commands.prompt import require_consent
 from worker.errors import BadInput
-from worker.letters.reading import Choice, read_through
-from worker.letters.redriving import counted
 from worker.settings import Settings
 
 

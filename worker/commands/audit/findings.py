@@ -15,12 +15,12 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from worker.books.following import follow, require_books
-from worker.books.movies import MovieBooks
-from worker.books.reconciliation import Reconciler
-from worker.books.violations import PROMISES, Promise, Violation
+from worker.commands.audit.movies import MovieBooks
+from worker.commands.audit.progress import follow, require_books
+from worker.commands.audit.reconciliation import Reconciler
+from worker.commands.audit.violations import PROMISES, Promise, Violation
+from worker.commands.terminal import print_line
 from worker.errors import WorkerError
-from worker.printing import print_line
 from worker.settings import Settings
 from worker.store.audit import open_books
 

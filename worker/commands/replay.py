@@ -18,7 +18,7 @@ from contracts import OutcomeEvent, topology
 from worker.broker.messages import Delivery, Message
 from worker.broker.outlet import outlet
 from worker.broker.publisher import Publisher
-from worker.consent import require_consent
+from worker.commands.prompt import require_consent
 from worker.errors import BadInput, BrokerUnusable, WorkerError
 from worker.service.announcement import outcome_events
 from worker.settings import Settings

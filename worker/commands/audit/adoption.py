@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from worker.books.following import follow, require_books
-from worker.books.movies import MovieBooks
-from worker.books.reconciliation import Reconciler
+from worker.commands.audit.movies import MovieBooks
+from worker.commands.audit.progress import follow, require_books
+from worker.commands.audit.reconciliation import Reconciler
+from worker.commands.terminal import printable
 from worker.errors import WorkerError
-from worker.printing import printable
 from worker.settings import Settings
 from worker.store.audit import OPENING_BALANCES, Books, OpeningBalance, open_books
 

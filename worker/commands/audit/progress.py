@@ -8,8 +8,8 @@ from contextlib import aclosing
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from worker.books.movies import MovieBooks
-from worker.books.reconciliation import Reconciler, reconciled
+from worker.commands.audit.movies import MovieBooks
+from worker.commands.audit.reconciliation import Reconciler, reconciled
 from worker.errors import BadInput
 from worker.settings import Settings
 from worker.store.audit import Books

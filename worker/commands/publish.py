@@ -30,8 +30,8 @@ from worker.broker.messages import Message
 from worker.broker.publisher import Publisher
 from worker.broker.subscription import Incoming, Received, events
 from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, open_channel
+from worker.commands.terminal import print_line
 from worker.errors import BadInput, BrokerUnusable, SessionLost, WorkerError
-from worker.printing import print_line
 from worker.settings import Settings
 
 STANDARD_INPUT: Final = "-"

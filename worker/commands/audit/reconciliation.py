@@ -15,9 +15,9 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final
 
-from worker.books.entries import faults_of, is_whole
-from worker.books.movies import MovieBooks, read_movie, whole_number
-from worker.books.violations import Report, Violation
+from worker.commands.audit.entries import faults_of, is_whole
+from worker.commands.audit.movies import MovieBooks, read_movie, whole_number
+from worker.commands.audit.violations import Report, Violation
 from worker.store.audit import NAME, Books
 
 DOUBTS_AT_ONCE: Final = 500

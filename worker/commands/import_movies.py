@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.progress import Progress
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random
 
+from worker.commands.terminal import listed
 from worker.errors import BadInput, Conflict, StoreUnusable
-from worker.printing import listed
 from worker.rules.decision import Malformed, Movie
 from worker.settings import Settings
 from worker.store.documents import Document

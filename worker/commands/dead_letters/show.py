@@ -18,9 +18,9 @@ from rich.text import Text
 
 from contracts import topology
 from worker.broker.dead_letters import dead_letters
+from worker.commands.dead_letters.selection import Choice, Counts, OpenedLetter, survey
+from worker.commands.terminal import print_line, printable, shortened
 from worker.errors import WorkerError
-from worker.letters.reading import Choice, Counts, OpenedLetter, survey
-from worker.printing import print_line, printable, shortened
 from worker.settings import Settings
 
 LETTERS_SHOWN_MAX: Final = 20

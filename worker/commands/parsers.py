@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from worker.settings import Settings
 
 if TYPE_CHECKING:
-    from worker.letters.reading import Choice
+    from worker.commands.dead_letters.selection import Choice
 
 Command = Coroutine[object, object, None]
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
@@ -160,37 +160,37 @@ def add_replay(commands: Commands) -> argparse.ArgumentParser:
 
 
 def _audit(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.books.audit import audit_database
+    from worker.commands.audit.findings import audit_database
 
     return audit_database(settings, limit=options.limit, as_json=options.json)
 
 
 def _adopt(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.books.adoption import adopt_movies
+    from worker.commands.audit.adoption import adopt_movies
 
     return adopt_movies(settings, dry_run=options.dry_run)
 
 
 def _choice(options: argparse.Namespace) -> Choice:
-    from worker.letters.reading import Choice
+    from worker.commands.dead_letters.selection import Choice
 
     return Choice(options.error, options.movie, options.id)
 
 
 def _list_letters(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.letters.showing import list_letters
+    from worker.commands.dead_letters.show import list_letters
 
     return list_letters(settings, _choice(options), limit=options.limit)
 
 
 def _show_letter(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.letters.showing import show_letter
+    from worker.commands.dead_letters.show import show_letter
 
     return show_letter(settings, options.id)
 
 
 def _drop_letters(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.letters.dropping import drop_letters
+    from worker.commands.dead_letters.drop import drop_letters
 
     return drop_letters(
         settings,
@@ -202,13 +202,13 @@ def _drop_letters(settings: Settings, options: argparse.Namespace) -> Command:
 
 
 def _redrive_letters(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.letters.redriving import redrive_letters
+    from worker.commands.dead_letters.redrive import redrive_letters
 
     return redrive_letters(settings, _choice(options), dry_run=options.dry_run, yes=options.yes)
 
 
 def _replay(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.replay import replay_outcomes
+    from worker.commands.replay import replay_outcomes
     from worker.store.ledger import Selection
 
     return replay_outcomes(

@@ -16,10 +16,16 @@ from worker.broker.dead_letters import Letter, LetterQueue, dead_letters
 from worker.broker.messages import Message
 from worker.broker.replies import Replies
 from worker.broker.reply_address import reply_address
-from worker.consent import require_consent
+from worker.commands.dead_letters.selection import (
+    Choice,
+    OpenedLetter,
+    Survey,
+    read_through,
+    survey,
+)
+from worker.commands.dead_letters.show import counts_table, tables
+from worker.commands.prompt import require_consent
 from worker.errors import BrokerUnusable
-from worker.letters.reading import Choice, OpenedLetter, Survey, read_through, survey
-from worker.letters.showing import counts_table, tables
 from worker.rules.decision import decide
 from worker.service.announcement import outcome_events
 from worker.settings import Settings

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.books.entries import shown
-from worker.books.violations import Promise, Report, Violation
+from worker.commands.audit.entries import shown
+from worker.commands.audit.violations import Promise, Report, Violation
 
 
 @dataclass(slots=True)

@@ -1,0 +1,5 @@
+"""The commands of operators and publishers; each is a module, or a package, of its own.
+
+Refuses to decide anything about a request, and to know a driver: the rules are in ``rules``, the
+service in ``service``, the servers behind ``broker`` and ``store``.
+"""
