@@ -15,7 +15,7 @@ from hypothesis import settings
 from tests.acceptance.cinema import Cinema, open_cinema
 
 if TYPE_CHECKING:
-    from worker.embedded import EmbeddedServers
+    from worker.devtools.servers import EmbeddedServers
 
 settings.register_profile("reservations", deadline=None, print_blob=True)
 settings.load_profile("reservations")
@@ -60,7 +60,7 @@ async def servers() -> AsyncIterator[Servers]:
     if amqp_url and mongodb_uri:
         yield Servers(amqp_url, mongodb_uri)
         return
-    from worker.embedded import embedded_servers
+    from worker.devtools.servers import embedded_servers
 
     async with embedded_servers() as running:
         yield Servers(running.amqp_url, running.mongodb_uri, running)

@@ -122,13 +122,13 @@ def _run_service(settings: Settings, options: argparse.Namespace) -> Command:
 
 
 def _dev(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.dev import run_dev
+    from worker.devtools.dev import run_dev
 
     return run_dev(settings, options.folder)
 
 
 def _demo(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.demo import run_demo
+    from worker.devtools.demo import run_demo
 
     return run_demo(settings, requests=options.requests, workers=options.workers, keep=options.keep)
 

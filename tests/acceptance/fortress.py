@@ -18,9 +18,9 @@ from urllib.parse import quote, quote_plus
 import trustme
 from pymongo import AsyncMongoClient
 
-from worker.embedded import EmbeddedMongo, EmbeddedRabbit
-from worker.embedded.ports import LOOPBACK, free_ports
-from worker.embedded.process import together
+from worker.devtools.servers import EmbeddedMongo, EmbeddedRabbit
+from worker.devtools.servers.ports import LOOPBACK, free_ports
+from worker.devtools.servers.process import together
 
 DATABASE: Final = "reservations"
 ADMINISTRATOR, PASSWORD = "root", "s3same-öffne/dich@:#?%"

@@ -17,7 +17,7 @@ from tests.acceptance.processes import WorkerProcess
 from tests.conftest import Servers
 from tests.faults.broker_faults import memory_alarm_of
 from tests.faults.proxy import Proxy
-from worker.embedded.process import poll
+from worker.devtools.servers.process import poll
 
 PREFETCH: Final = 20
 REQUESTS_IN_ALL: Final = 1000

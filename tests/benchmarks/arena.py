@@ -23,8 +23,8 @@ from tests.benchmarks import books, probes
 from tests.benchmarks.failures import BenchmarkFailed
 from tests.benchmarks.traffic import COUNT_SECONDS, Traffic
 from tests.benchmarks.workloads import Workload
-from worker.embedded import EmbeddedServers
-from worker.embedded.process import ServerProcess
+from worker.devtools.servers import EmbeddedServers
+from worker.devtools.servers.process import ServerProcess
 from worker.settings import Settings, environment_of
 
 ROOT: Final = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tests.benchmarks.arena import Arena, Contest, Sample, Timing
 from tests.benchmarks.results import Result, shown
 from tests.benchmarks.traffic import Traffic, traffic
-from worker.embedded import EmbeddedServers, embedded_servers
+from worker.devtools.servers import EmbeddedServers, embedded_servers
 
 CACHE: Final = "cache_size=4G"
 """Of MongoDB, which takes half of a machine's memory by default; the half gigabyte that is enough

@@ -16,8 +16,8 @@ from tests.acceptance.client import EVENTS, REQUESTS
 from tests.faults.fault import Fault, Strike
 from tests.faults.outside import BROKEN
 from tests.faults.stage import Stage
-from worker.embedded import EmbeddedRabbit
-from worker.embedded.process import poll
+from worker.devtools.servers import EmbeddedRabbit
+from worker.devtools.servers.process import poll
 
 AWAY_SECONDS: Final = 5
 BACKLOG: Final = 100

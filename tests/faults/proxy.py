@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from worker.embedded.ports import LOOPBACK, free_ports
+from worker.devtools.servers.ports import LOOPBACK, free_ports
 
 CHUNK_BYTES: Final = 64 * 1024
 TORN_BYTES_MAX: Final = 100

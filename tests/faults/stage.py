@@ -20,10 +20,10 @@ from tests.acceptance.processes import READY, WorkerProcess
 from tests.faults.outside import Screen, Shop, open_screen
 from tests.faults.proxy import Proxy
 from tests.faults.wires import BrokerWire
-from worker.embedded import EmbeddedMongo, EmbeddedRabbit
-from worker.embedded.ports import LOOPBACK
-from worker.embedded.process import together
-from worker.embedded.servers import EmbeddedServers
+from worker.devtools.servers import EmbeddedMongo, EmbeddedRabbit
+from worker.devtools.servers.ports import LOOPBACK
+from worker.devtools.servers.process import together
+from worker.devtools.servers.servers import EmbeddedServers
 
 WORKERS: Final = 3
 MEMBERS: Final = 3

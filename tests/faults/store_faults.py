@@ -14,8 +14,8 @@ from pymongo.errors import PyMongoError
 
 from tests.faults.fault import Fault
 from tests.faults.stage import Stage
-from worker.embedded.mongo import MongoMember
-from worker.embedded.process import poll
+from worker.devtools.servers.mongo import MongoMember
+from worker.devtools.servers.process import poll
 
 OUT_OF_DISK_SPACE: Final = 14031
 WORKERS_CALL_THEMSELVES: Final = "reservation-worker"

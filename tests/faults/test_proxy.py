@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.proxy import Proxy
 from tests.faults.wires import BASIC_ACK, BASIC_DELIVER, BrokerWire
-from worker.embedded.process import poll
+from worker.devtools.servers.process import poll
 
 DEADLINE_SECONDS: Final = 10
 NOT_YET_SECONDS: Final = 0.1

@@ -14,7 +14,7 @@ from tests.acceptance.client import REQUESTS
 from tests.faults.crowd import Crowd
 from tests.faults.fault import Fault
 from tests.faults.stage import Stage, StillWaiting
-from worker.embedded.process import poll
+from worker.devtools.servers.process import poll
 
 CONSUMING_SECONDS_MAX: Final = 15
 """After the repair: the promise that is tested."""

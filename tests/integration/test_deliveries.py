@@ -11,7 +11,7 @@ from tests.acceptance.client import Client
 from tests.conftest import Servers
 from worker.broker.messages import SUSPECT_FAILURES, Delivery
 from worker.broker.session import Session
-from worker.embedded.process import poll
+from worker.devtools.servers.process import poll
 
 DEADLINE_SECONDS: Final = 10
 

@@ -18,10 +18,10 @@ import pytest
 from pymongo import AsyncMongoClient
 
 from tests.integration.test_embedded_process import DEADLINE_SECONDS, in_use, until_nothing_runs_in
-from worker.embedded import EmbeddedMongo, EmbeddedRabbit, embedded_servers, programs
-from worker.embedded import rabbit as rabbit_module
-from worker.embedded.ports import accepts_connections, free_ports
-from worker.embedded.process import poll
+from worker.devtools.servers import EmbeddedMongo, EmbeddedRabbit, embedded_servers, programs
+from worker.devtools.servers import rabbit as rabbit_module
+from worker.devtools.servers.ports import accepts_connections, free_ports
+from worker.devtools.servers.process import poll
 from worker.errors import EmbeddedServerError, MissingServer
 
 ENDS: Final = pytest.mark.parametrize("end", ["stop", "kill"])
@@ -30,7 +30,7 @@ End = Literal["stop", "kill"]
 ODD_NAME: Final = "a folder: with [an] odd name, and " + "long " * 20
 PARENT: Final = """
 import asyncio, json, pathlib, sys
-from worker.embedded import embedded_servers
+from worker.devtools.servers import embedded_servers
 
 async def main():
     async with embedded_servers(pathlib.Path(sys.argv[1])) as servers:

@@ -10,8 +10,8 @@ from typing import Final
 
 import pytest
 
-from worker.embedded import process, programs
-from worker.embedded.process import ServerProcess, poll
+from worker.devtools.servers import process, programs
+from worker.devtools.servers.process import ServerProcess, poll
 from worker.errors import EmbeddedServerError, MissingServer
 
 DEADLINE_SECONDS: Final = 30

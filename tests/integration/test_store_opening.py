@@ -16,7 +16,7 @@ from pymongo.errors import WriteError
 
 from tests.conftest import Servers
 from tests.unit.values import NOW, ask
-from worker.embedded import programs
+from worker.devtools.servers import programs
 from worker.errors import StoreUnusable
 from worker.rules.decision import decide
 from worker.store.store import Store, _defaults_for

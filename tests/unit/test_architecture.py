@@ -28,8 +28,8 @@ LEVELS: Final = (
     {"worker.rules", "worker.settings", "worker.logs"},
     {"worker.broker", "worker.store"},
     {"worker.service"},
-    {"worker.embedded", "worker.commands"},
-    {"worker.dev", "worker.demo"},
+    {"worker.commands"},
+    {"worker.devtools"},
     {"worker.cli"},
     {"worker.__main__"},
 )
@@ -97,7 +97,7 @@ def test_the_contracts_know_neither_the_worker_nor_a_driver(path: Path) -> None:
 
 @every([path for path in SOURCES if path.parts[:2] != ("worker", "store")])
 def test_only_the_store_imports_the_driver_of_mongodb(path: Path) -> None:
-    allowed = {"pymongo"} if path.parts[:2] == ("worker", "embedded") else set[str]()
+    allowed = {"pymongo"} if path.parts[:2] == ("worker", "devtools") else set[str]()
     assert roots_of(path) & MONGODB_DRIVERS <= allowed
 
 

@@ -14,8 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from worker.demo.audit import Finding
-from worker.demo.crew import Member
+from worker.devtools.demo.auditor import Finding
+from worker.devtools.demo.worker_processes import Member
 
 BUSIEST_SHOWN: Final = 8
 RATE_WINDOW_SECONDS: Final = 2

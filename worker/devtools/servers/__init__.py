@@ -12,8 +12,8 @@ request is named here, and the service itself never imports it.
     servers    both together
 """
 
-from worker.embedded.mongo import EmbeddedMongo
-from worker.embedded.rabbit import EmbeddedRabbit
-from worker.embedded.servers import EmbeddedServers, embedded_servers
+from worker.devtools.servers.mongo import EmbeddedMongo
+from worker.devtools.servers.rabbit import EmbeddedRabbit
+from worker.devtools.servers.servers import EmbeddedServers, embedded_servers
 
 __all__ = ["EmbeddedMongo", "EmbeddedRabbit", "EmbeddedServers", "embedded_servers"]

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from worker.embedded import programs
-from worker.embedded.ports import LOOPBACK, accepts_connections, free_ports, require_free
-from worker.embedded.process import ServerProcess, output_of
+from worker.devtools.servers import programs
+from worker.devtools.servers.ports import LOOPBACK, accepts_connections, free_ports, require_free
+from worker.devtools.servers.process import ServerProcess, output_of
 
 # The name is part of where a node keeps its data, so a kept folder needs the same one every
 # time; with a port mapper of its own, a node shares its name with nobody.

@@ -23,11 +23,11 @@ from worker.broker.publisher import Publisher
 from worker.broker.subscription import Received, Subscription, events, letters, queue_depth
 from worker.broker.wire.channel import open_channel
 from worker.commands.import_movies import import_documents
-from worker.demo.audit import Evidence, Finding, audit
-from worker.demo.crew import Crew
-from worker.demo.programme import Sent, cinema, rush
-from worker.demo.screen import Scene, verdict
-from worker.embedded import embedded_servers
+from worker.devtools.demo.auditor import Evidence, Finding, audit
+from worker.devtools.demo.screen import Scene, verdict
+from worker.devtools.demo.worker_processes import Crew
+from worker.devtools.demo.workload import Sent, cinema, rush
+from worker.devtools.servers import embedded_servers
 from worker.errors import WorkerError
 from worker.settings import Settings
 from worker.store.inspection import stored_documents

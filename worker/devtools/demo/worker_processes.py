@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final, Literal
 
-from worker.embedded.process import ServerProcess
+from worker.devtools.servers.process import ServerProcess
 from worker.errors import EmbeddedServerError
 from worker.settings import Settings, environment_of
 

@@ -18,9 +18,9 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure, PyMongoError
 
-from worker.embedded import programs
-from worker.embedded.ports import LOOPBACK, accepts_connections, free_ports, require_free
-from worker.embedded.process import ServerProcess, poll, together
+from worker.devtools.servers import programs
+from worker.devtools.servers.ports import LOOPBACK, accepts_connections, free_ports, require_free
+from worker.devtools.servers.process import ServerProcess, poll, together
 from worker.errors import EmbeddedServerError
 
 Document = dict[str, object]

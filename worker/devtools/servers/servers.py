@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worker.embedded.mongo import EmbeddedMongo
-from worker.embedded.process import together
-from worker.embedded.rabbit import EmbeddedRabbit
+from worker.devtools.servers.mongo import EmbeddedMongo
+from worker.devtools.servers.process import together
+from worker.devtools.servers.rabbit import EmbeddedRabbit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

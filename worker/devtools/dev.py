@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from worker.embedded import embedded_servers
+from worker.devtools.servers import embedded_servers
 from worker.service.runtime import run_worker
 from worker.settings import PREFIX, Settings
 

@@ -1,5 +1,5 @@
 """``reservation-worker demo``: a premiere night on real servers, audited from outside."""
 
-from worker.demo.stage import run_demo
+from worker.devtools.demo.scenario import run_demo
 
 __all__ = ["run_demo"]
