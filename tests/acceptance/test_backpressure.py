@@ -49,7 +49,7 @@ async def wire(servers: Servers) -> AsyncIterator[Proxy]:
 
 
 async def start_impatient(cinema: Cinema, **settings: str) -> WorkerProcess:
-    """A worker with a small prefetch, past its careful beginning."""
+    """A worker with a small prefetch, past its slow start."""
     own = {
         "AMQP_URL": cinema.amqp_url,
         "MONGODB_URI": cinema.mongodb_uri,

@@ -114,11 +114,11 @@ async def batched_echo(settings: Settings, stop: asyncio.Event) -> None:
     async def announce(batch: list[Delivery]) -> None:
         messages = [replace(message, correlation_id=one.correlation_id or "") for one in batch]
         assert all(await session.publisher.publish(messages))
-        await session.deliveries.settle(batch, [])
+        await session.consumer.settle(batch, [])
 
     async def work() -> None:
         announcing = asyncio.create_task(asyncio.sleep(0))
-        while batch := await session.deliveries.collect(settings.batch_size):
+        while batch := await session.consumer.collect(settings.batch_size):
             await announcing
             announcing = asyncio.create_task(announce(batch))
         await announcing
@@ -126,9 +126,9 @@ async def batched_echo(settings: Settings, stop: asyncio.Event) -> None:
     working = asyncio.create_task(work())
     print("ready", flush=True)
     await stop.wait()
-    await session.deliveries.stop()
+    await session.consumer.stop()
     await working
-    await session.deliveries.hand_back()
+    await session.consumer.hand_back()
     await session.close()
     print("0 commits, 0 conflicts", flush=True)
 

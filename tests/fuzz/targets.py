@@ -25,7 +25,7 @@ from tests.unit.values import NOW
 from worker.broker.consumer import delivery_of
 from worker.broker.messages import Delivery
 from worker.broker.wire.decoding import read_arrival
-from worker.broker.wire.demultiplexer import HEARTBEAT, Inflow
+from worker.broker.wire.demultiplexer import HEARTBEAT, Demultiplexer
 from worker.broker.wire.encoding import publish_frames
 from worker.rules.decision import Decision, Malformed, Movie, Reused, TimeSlot, Undecidable, decide
 from worker.service.announcement import announcement
@@ -230,10 +230,10 @@ def _flown(chunks: Iterable[bytes]) -> tuple[list[tuple[bytes, bytes, bytes]], b
     """What the channel took, and what was passed on, but for the signs of life."""
     taken: list[tuple[bytes, bytes, bytes]] = []
     passed: list[bytes] = []
-    inflow = Inflow(passed.append)
-    inflow.divert(1, lambda *message: taken.append(message))
+    demultiplexer = Demultiplexer(passed.append)
+    demultiplexer.route(1, lambda *message: taken.append(message))
     for chunk in chunks:
-        inflow(chunk)
+        demultiplexer(chunk)
     return taken, b"".join(passed).replace(HEARTBEAT, b"")
 
 

@@ -35,7 +35,7 @@ async def open_session(servers: Servers, client: Client) -> AsyncIterator[Openin
 
     async def opening() -> Session:
         assert client
-        opened.append(await Session.open(servers.amqp_url, 1000, careful=False))
+        opened.append(await Session.open(servers.amqp_url, 1000, slow_start=False))
         return opened[-1]
 
     yield opening

@@ -23,7 +23,7 @@ async def collected(session: Session, number: int) -> list[Delivery]:
     found: list[Delivery] = []
     async with asyncio.timeout(DEADLINE_SECONDS):
         while len(found) < number:
-            found += await session.deliveries.collect(number - len(found))
+            found += await session.consumer.collect(number - len(found))
     return found
 
 
@@ -36,7 +36,7 @@ async def test_deliveries_are_collected_in_order_and_no_more_than_asked_for(
     assert [delivery.tag for delivery in found] == list(range(1, 11))
     await client.publish_all([{}] * 3)
     await collected(session, 1)
-    assert len(await session.deliveries.collect(1)) == 1
+    assert len(await session.consumer.collect(1)) == 1
 
 
 async def test_a_delivery_holds_what_the_contract_honours_and_nothing_else(
@@ -80,7 +80,7 @@ async def test_a_count_of_failures_that_the_publisher_wrote_is_not_believed(
     await client.publish({}, headers={"x-delivery-count": 10**6})
     (delivery,) = await collected(session, 1)
     assert delivery.failures == 0
-    await session.deliveries.settle([delivery], failed=[delivery])
+    await session.consumer.settle([delivery], failed=[delivery])
     (again,) = await collected(session, 1)
     assert again.failures == 1
 
@@ -91,12 +91,12 @@ async def test_what_is_settled_is_gone_and_what_failed_comes_again_as_a_failure(
     first = await open_session()
     await client.publish_all([{"number": number} for number in range(6)])
     deliveries = await collected(first, 6)
-    await first.deliveries.settle(deliveries[:4], failed=[deliveries[1], deliveries[3]])
+    await first.consumer.settle(deliveries[:4], failed=[deliveries[1], deliveries[3]])
     again = await collected(first, 2)
     assert [delivery.body for delivery in again] == [b'{"number": 1}', b'{"number": 3}']
     assert [delivery.failures for delivery in again] == [1, 1]
-    await first.deliveries.settle(deliveries[4:], failed=[])
-    await first.deliveries.settle(again, failed=[])
+    await first.consumer.settle(deliveries[4:], failed=[])
+    await first.consumer.settle(again, failed=[])
     await first.close()
     assert await client.depth(REQUESTS) == 0
 
@@ -107,7 +107,7 @@ async def test_a_batch_of_nothing_but_failures_settles_none_of_the_rest(
     first = await open_session()
     await client.publish_all([{"number": number} for number in range(3)])
     deliveries = await collected(first, 3)
-    await first.deliveries.settle(deliveries[:2], failed=deliveries[:2])
+    await first.consumer.settle(deliveries[:2], failed=deliveries[:2])
     await first.close()
     assert await client.depth(REQUESTS) == 3
 
@@ -118,20 +118,20 @@ async def test_what_is_handed_back_goes_to_another_session(
     first = await open_session()
     await client.publish_all([{"number": number} for number in range(5)])
     deliveries = await collected(first, 5)
-    await first.deliveries.settle(deliveries[:2], failed=[])
-    await first.deliveries.stop()
-    assert await first.deliveries.collect(5) == []
+    await first.consumer.settle(deliveries[:2], failed=[])
+    await first.consumer.stop()
+    assert await first.consumer.collect(5) == []
     second = await open_session()
-    assert await first.deliveries.hand_back() == 3
+    assert await first.consumer.hand_back() == 3
     again = await collected(second, 3)
     assert {delivery.body for delivery in again} == {delivery.body for delivery in deliveries[2:]}
-    assert await first.deliveries.hand_back() == 0
+    assert await first.consumer.hand_back() == 0
 
 
 async def test_a_stop_wakes_whoever_waits_for_a_delivery(session: Session) -> None:
-    collecting = asyncio.create_task(session.deliveries.collect(5))
-    await session.deliveries.stop()
-    await session.deliveries.stop()
+    collecting = asyncio.create_task(session.consumer.collect(5))
+    await session.consumer.stop()
+    await session.consumer.stop()
     assert await asyncio.wait_for(collecting, DEADLINE_SECONDS) == []
 
 
@@ -141,7 +141,7 @@ async def test_what_a_lost_session_had_not_settled_comes_again(
     first = await open_session()
     await client.publish_all([{"number": number} for number in range(3)])
     deliveries = await collected(first, 3)
-    await first.deliveries.settle(deliveries[:1], failed=[])
+    await first.consumer.settle(deliveries[:1], failed=[])
     await first.close()
     again = await collected(await open_session(), 2)
     assert [delivery.body for delivery in again] == [b'{"number": 1}', b'{"number": 2}']
@@ -154,14 +154,14 @@ async def test_a_delivery_that_failed_often_is_a_batch_of_its_own(
     await client.publish({"number": 0})
     for _ in range(SUSPECT_FAILURES):
         (failing,) = await collected(session, 1)
-        await session.deliveries.settle([failing], failed=[failing])
+        await session.consumer.settle([failing], failed=[failing])
     await client.publish_all([{"number": number} for number in (1, 2)])
-    (suspect,) = await session.deliveries.collect(10)
+    (suspect,) = await session.consumer.collect(10)
     assert (suspect.failures, suspect.is_suspect) == (SUSPECT_FAILURES, True)
     assert all(not delivery.is_suspect for delivery in await collected(session, 2))
 
 
-async def begun_carefully(servers: Servers) -> Session:
+async def begun_slowly(servers: Servers) -> Session:
     return await Session.open(servers.amqp_url, 100)
 
 
@@ -169,12 +169,12 @@ async def test_a_session_holds_one_request_until_it_has_settled_a_harmless_one(
     servers: Servers, client: Client
 ) -> None:
     await client.publish_all([{"number": number} for number in range(10)])
-    session = await begun_carefully(servers)
+    session = await begun_slowly(servers)
     first = await collected(session, 1)
     assert await client.depth(REQUESTS) == 9
-    await session.deliveries.settle(first, failed=[])
+    await session.consumer.settle(first, failed=[])
     assert len(await collected(session, 9)) == 9
-    assert session.deliveries.unsettled == 9
+    assert session.consumer.unsettled == 9
     await session.close()
 
 
@@ -184,29 +184,29 @@ async def test_beside_a_suspect_at_the_start_of_a_session_nothing_is_held(
     await client.publish({"number": 0})
     for _ in range(SUSPECT_FAILURES):
         (failing,) = await collected(session, 1)
-        await session.deliveries.settle([failing], failed=[failing])
+        await session.consumer.settle([failing], failed=[failing])
     (failing,) = await collected(session, 1)
     await client.publish_all([{"number": number} for number in (1, 2)])
     await collected(session, 2)
     await session.close()
-    careful = await begun_carefully(servers)
-    (suspect,) = await collected(careful, 1)
+    slow_start = await begun_slowly(servers)
+    (suspect,) = await collected(slow_start, 1)
     assert (suspect.is_suspect, await client.depth(REQUESTS)) == (True, 2)
-    await careful.deliveries.settle([suspect], failed=[])
-    (harmless,) = await collected(careful, 1)
+    await slow_start.consumer.settle([suspect], failed=[])
+    (harmless,) = await collected(slow_start, 1)
     assert (harmless.is_suspect, await client.depth(REQUESTS)) == (False, 1)
-    await careful.close()
+    await slow_start.close()
 
 
-async def test_a_session_that_stops_while_it_is_careful_takes_nothing_more(
+async def test_a_session_that_stops_during_its_slow_start_takes_nothing_more(
     servers: Servers, client: Client
 ) -> None:
     await client.publish_all([{"number": number} for number in range(3)])
-    session = await begun_carefully(servers)
+    session = await begun_slowly(servers)
     first = await collected(session, 1)
-    await asyncio.gather(session.deliveries.settle(first, failed=[]), session.deliveries.stop())
-    assert await session.deliveries.collect(1) == []
-    await session.deliveries.hand_back()
+    await asyncio.gather(session.consumer.settle(first, failed=[]), session.consumer.stop())
+    assert await session.consumer.collect(1) == []
+    await session.consumer.hand_back()
     await session.close()
 
     async def two_are_back() -> bool:

@@ -31,7 +31,7 @@ class Broker(Protocol):
     """A broker, and publishers who send it requests."""
 
     async def send(self, *bodies: str) -> None: ...
-    async def open(self, prefetch: int, *, careful: bool) -> Session: ...
+    async def open(self, prefetch: int, *, slow_start: bool) -> Session: ...
     async def until_given_up(self) -> None:
         """Wait until a request has failed too often."""
 
@@ -46,8 +46,8 @@ class RealBroker:
     async def send(self, *bodies: str) -> None:
         await self._client.publish_all([body.encode() for body in bodies])
 
-    async def open(self, prefetch: int, *, careful: bool) -> Session:
-        return await Session.open(self._servers.amqp_url, prefetch, careful=careful)
+    async def open(self, prefetch: int, *, slow_start: bool) -> Session:
+        return await Session.open(self._servers.amqp_url, prefetch, slow_start=slow_start)
 
     async def until_given_up(self) -> None:
         await self._client.dead_letters(1)
@@ -67,9 +67,9 @@ class SimulatedBroker:
         for body in bodies:
             self._rabbit.send(body.encode(), None)
 
-    async def open(self, prefetch: int, *, careful: bool) -> Session:
+    async def open(self, prefetch: int, *, slow_start: bool) -> Session:
         PROCESS.set(self._process)
-        return await SimulatedSession.open("", prefetch, careful=careful)
+        return await SimulatedSession.open("", prefetch, slow_start=slow_start)
 
     async def until_given_up(self) -> None:
         # The rejection takes no longer than any message on its way to the broker.
@@ -86,7 +86,7 @@ async def taken(session: Session, number: int) -> list[Delivery]:
     found: list[Delivery] = []
     async with asyncio.timeout(DEADLINE_SECONDS):
         while len(found) < number:
-            found += await session.deliveries.collect(number - len(found))
+            found += await session.consumer.collect(number - len(found))
     return found
 
 
@@ -101,47 +101,47 @@ async def waiting(session: Session) -> object:
 
 
 async def one_of_three_fails(broker: Broker) -> object:
-    session = await broker.open(10, careful=False)
+    session = await broker.open(10, slow_start=False)
     await broker.send("a", "b", "c")
     batch = await taken(session, 3)
-    await session.deliveries.settle(batch, failed=batch[1:2])
+    await session.consumer.settle(batch, failed=batch[1:2])
     again = await taken(session, 1)
-    await session.deliveries.settle(again, failed=[])
+    await session.consumer.settle(again, failed=[])
     await session.close()
     return seen(batch), seen(again)
 
 
 async def a_session_ends_in_the_middle(broker: Broker) -> object:
-    session = await broker.open(10, careful=False)
+    session = await broker.open(10, slow_start=False)
     await broker.send("a", "b", "c", "d")
     first = await taken(session, 4)
-    await session.deliveries.settle(first[:1], failed=[])
+    await session.consumer.settle(first[:1], failed=[])
     await session.close()
-    session = await broker.open(10, careful=False)
+    session = await broker.open(10, slow_start=False)
     second = await taken(session, 3)
     await session.close()
     return seen(first), seen(second)
 
 
 async def all_is_handed_back(broker: Broker) -> object:
-    session = await broker.open(10, careful=False)
+    session = await broker.open(10, slow_start=False)
     await broker.send("a", "b")
     await taken(session, 2)
-    await session.deliveries.stop()
-    handed_back = await session.deliveries.hand_back()
+    await session.consumer.stop()
+    handed_back = await session.consumer.hand_back()
     await session.close()
-    session = await broker.open(10, careful=False)
+    session = await broker.open(10, slow_start=False)
     again = seen(await taken(session, 2))
     await session.close()
     return handed_back, again
 
 
 async def a_session_holds_no_more_than_its_prefetch(broker: Broker) -> object:
-    session = await broker.open(2, careful=False)
+    session = await broker.open(2, slow_start=False)
     await broker.send("a", "b", "c")
     batch = await taken(session, 2)
     left = await waiting(session)
-    await session.deliveries.settle(batch[:1], failed=[])
+    await session.consumer.settle(batch[:1], failed=[])
     rest = await taken(session, 1)
     await session.close()
     return seen(batch), left, seen(rest)
@@ -149,10 +149,10 @@ async def a_session_holds_no_more_than_its_prefetch(broker: Broker) -> object:
 
 async def a_session_begins_with_one(broker: Broker) -> object:
     await broker.send("a", "b", "c", "d")
-    session = await broker.open(2, careful=True)
+    session = await broker.open(2, slow_start=True)
     first = await taken(session, 1)
     left = [await waiting(session)]
-    await session.deliveries.settle(first, failed=[])
+    await session.consumer.settle(first, failed=[])
     rest = await taken(session, 2)
     left.append(await waiting(session))
     await session.close()
@@ -160,29 +160,29 @@ async def a_session_begins_with_one(broker: Broker) -> object:
 
 
 async def something_unknown_is_settled(broker: Broker) -> object:
-    session = await broker.open(10, careful=False)
+    session = await broker.open(10, slow_start=False)
     await broker.send("a")
     await taken(session, 1)
     nonsense = Delivery(tag=7, body=b"")
-    await session.deliveries.settle([nonsense], failed=[])
+    await session.consumer.settle([nonsense], failed=[])
     async with asyncio.timeout(DEADLINE_SECONDS):
         with pytest.raises(SessionLost, match="PRECONDITION_FAILED - unknown delivery tag 7"):
             await session.watch()
     await session.close()
-    session = await broker.open(10, careful=False)
+    session = await broker.open(10, slow_start=False)
     again = seen(await taken(session, 1))
     await session.close()
     return again
 
 
 async def a_request_fails_until_it_is_given_up(broker: Broker) -> object:
-    session = await broker.open(10, careful=False)
+    session = await broker.open(10, slow_start=False)
     await broker.send("a")
     counts = []
     for _ in range(DELIVERY_LIMIT + 1):
         batch = await taken(session, 1)
         counts += seen(batch)
-        await session.deliveries.settle(batch, failed=batch)
+        await session.consumer.settle(batch, failed=batch)
     await broker.until_given_up()
     left = await waiting(session)
     await session.close()
@@ -190,7 +190,7 @@ async def a_request_fails_until_it_is_given_up(broker: Broker) -> object:
 
 
 async def events_are_published(broker: Broker) -> object:
-    session = await broker.open(10, careful=False)
+    session = await broker.open(10, slow_start=False)
     messages = [
         Message("reservations.events", "reservation.x", b"x" * size, {"a": "b"}, mandatory=True)
         for size in (0, 5, 300_000)

@@ -138,7 +138,7 @@ async def test_no_session_is_opened_anew_while_an_alarm_blocks_publishers(server
 
 async def forget_consumer(session: Session) -> None:
     """As if the broker had lost it and not said so."""
-    await session.deliveries._channel.basic_cancel(session.deliveries._consumer_tag)
+    await session.consumer._channel.basic_cancel(session.consumer._consumer_tag)
 
 
 async def test_a_consumer_that_the_broker_does_not_know_any_more_ends_the_session(
@@ -172,9 +172,9 @@ async def test_a_session_without_anything_to_do_goes_on(session: Session) -> Non
 
 
 async def test_a_session_that_holds_all_it_may_goes_on(client: Client, servers: Servers) -> None:
-    session = await Session.open(servers.amqp_url, 2, careful=False)
+    session = await Session.open(servers.amqp_url, 2, slow_start=False)
     await client.publish_all([{"number": number} for number in range(5)])
-    assert await session.deliveries.collect(1)
+    assert await session.consumer.collect(1)
     await looks(session, LOOKS)
     await session.close()
 
@@ -182,7 +182,7 @@ async def test_a_session_that_holds_all_it_may_goes_on(client: Client, servers: 
 async def test_a_session_that_takes_nothing_more_because_it_stops_goes_on(
     session: Session, client: Client
 ) -> None:
-    await session.deliveries.stop()
+    await session.consumer.stop()
     await client.publish({})
     await looks(session, LOOKS)
 
@@ -192,12 +192,12 @@ async def test_what_is_held_can_be_handed_back_whenever_the_watchdog_is_called_o
 ) -> None:
     monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0)
     await client.publish({})
-    await session.deliveries.collect(1)
+    await session.consumer.collect(1)
     for ticks in range(20):
         watching = asyncio.create_task(session.watch())
         for _ in range(ticks):
             await asyncio.sleep(0)
         watching.cancel()
         await asyncio.wait({watching})
-    await session.deliveries.stop()
-    assert await session.deliveries.hand_back() == 1
+    await session.consumer.stop()
+    assert await session.consumer.hand_back() == 1

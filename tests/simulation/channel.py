@@ -1,6 +1,6 @@
 """A channel of the simulated broker, as the worker's own broker code sees it.
 
-Stands in for aiormq's channel, and raises what aiormq raises, so that the real ``Deliveries``,
+Stands in for aiormq's channel, and raises what aiormq raises, so that the real ``Consumer``,
 ``Publisher`` and ``Session`` run on it.
 """
 

@@ -178,7 +178,7 @@ class SimulatedConnection:
         return None
 
     @property
-    def inflow(self) -> SimulatedConnection:
+    def demultiplexer(self) -> SimulatedConnection:
         """What counts the signs of life, which is the connection itself."""
         return self
 

@@ -41,10 +41,10 @@ class TakesAllAtOnce(SimulatedSession):
 
     @classmethod
     async def open(
-        cls, url: str, prefetch_count: int, *, careful: bool = False, may_be_blocked: bool = True
+        cls, url: str, prefetch_count: int, *, slow_start: bool = False, may_be_blocked: bool = True
     ) -> Self:
         return await super().open(
-            url, prefetch_count, careful=careful, may_be_blocked=may_be_blocked
+            url, prefetch_count, slow_start=slow_start, may_be_blocked=may_be_blocked
         )
 
 
@@ -143,7 +143,7 @@ _BACKGROUND: Final[set[asyncio.Task[None]]] = set()
 
 MUTATIONS: Final[Mapping[str, Parts]] = {
     "ack before publish": Parts(session=AcksBeforePublishing),
-    "no careful beginning": Parts(session=TakesAllAtOnce),
+    "no slow start": Parts(session=TakesAllAtOnce),
     "publish before commit": Parts(store=PublishesBeforeCommitting),
     "publish the decision instead of the ledger": Parts(
         replaced=((worker.service.recording, "decide", _decides_once),)

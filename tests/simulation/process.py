@@ -75,7 +75,7 @@ class SimulatedSession(Session):
         _url: str,
         prefetch_count: int,
         *,
-        careful: bool = True,
+        slow_start: bool = True,
         may_be_blocked: bool = True,  # noqa: ARG003  # There are no alarms here.
     ) -> Self:
         """Connect and begin to consume; raises BrokerUnusable."""
@@ -87,7 +87,7 @@ class SimulatedSession(Session):
         parts: Any = (connections, *channels, SimulatedReplies(process))
         session = cls(*parts)
         try:
-            await session.deliveries.start(prefetch_count, careful=careful)
+            await session.consumer.start(prefetch_count, slow_start=slow_start)
         except BaseException:
             for connection in connections:
                 await connection.close()

@@ -14,7 +14,7 @@ from tests.simulation.test_worlds import SEEDS
 
 CAUGHT_BY: Final = {
     "ack before publish": "I4: acknowledged",
-    "no careful beginning": "dead letter undeliverable without a cause",
+    "no slow start": "dead letter undeliverable without a cause",
     "publish before commit": "I4: announced, but no majority has an entry",
     "publish the decision instead of the ledger": "I3: announced as",
     "no version in the filter": "was never true",

@@ -16,7 +16,7 @@ from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
 from worker.broker.wire.decoding import Arrival, read_arrival
-from worker.broker.wire.demultiplexer import HEARTBEAT, Inflow
+from worker.broker.wire.demultiplexer import HEARTBEAT, Demultiplexer
 
 DIVERTED: Final = 1
 OTHER: Final = 2
@@ -64,10 +64,10 @@ def flown(chunks: Iterable[bytes]) -> tuple[list[Message], bytes]:
     """What the channel took, and what was passed on."""
     taken: list[Message] = []
     passed: list[bytes] = []
-    inflow = Inflow(passed.append)
-    inflow.divert(DIVERTED, lambda *message: taken.append(message))
+    demultiplexer = Demultiplexer(passed.append)
+    demultiplexer.route(DIVERTED, lambda *message: taken.append(message))
     for chunk in chunks:
-        inflow(chunk)
+        demultiplexer(chunk)
     return taken, b"".join(passed)
 
 
@@ -93,11 +93,11 @@ def test_a_delivery_is_put_together_from_its_frames() -> None:
 def test_deliveries_on_two_channels_do_not_mix() -> None:
     first, second = delivery(1, b"first"), delivery(2, b"second", channel=OTHER)
     taken: list[Arrival] = []
-    inflow = Inflow(lambda _: None)
+    demultiplexer = Demultiplexer(lambda _: None)
     for channel in (DIVERTED, OTHER):
-        inflow.divert(channel, lambda *message: taken.append(read_arrival(*message)))
+        demultiplexer.route(channel, lambda *message: taken.append(read_arrival(*message)))
     size_of_method = 8 + struct.unpack_from(">I", first, 3)[0]
-    inflow(first[:size_of_method] + second + first[size_of_method:])
+    demultiplexer(first[:size_of_method] + second + first[size_of_method:])
     assert [arrival.body for arrival in taken] == [b"second", b"first"]
 
 

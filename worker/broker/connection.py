@@ -11,7 +11,7 @@ from aiormq.connection import TCPTransportFactory, TLSTransportFactory, Transpor
 from yarl import URL
 
 from worker.broker.client_failures import explain, translated_failures
-from worker.broker.wire.demultiplexer import Inflow
+from worker.broker.wire.demultiplexer import Demultiplexer
 from worker.errors import BrokerUnusable
 from worker.settings import without_password, without_secrets
 
@@ -30,10 +30,10 @@ class Connection(aio_pika.Connection):
 
     def __init__(self, url: URL, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  # Passed on.
         super().__init__(url, *arguments, **options)
-        self._diverting = _Diverting(
+        self._transport_factory = _DemultiplexingFactory(
             TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
         )
-        self.kwargs["transport_factory"] = self._diverting
+        self.kwargs["transport_factory"] = self._transport_factory
 
     def __del__(self) -> None:
         """Whoever opened it closes it; one that never opened has nothing to close.
@@ -43,9 +43,9 @@ class Connection(aio_pika.Connection):
         """
 
     @property
-    def inflow(self) -> Inflow:
+    def demultiplexer(self) -> Demultiplexer:
         """What comes on this connection, once it is open."""
-        return self._diverting.inflow
+        return self._transport_factory.demultiplexer
 
     @property
     def heartbeat_seconds(self) -> int:
@@ -53,10 +53,10 @@ class Connection(aio_pika.Connection):
         return self.transport.connection.connection_tune.heartbeat if self.transport else 0
 
 
-class _Diverting(TransportFactory):
-    """Another factory's transport, with an Inflow before its reader."""
+class _DemultiplexingFactory(TransportFactory):
+    """Another factory's transport, with a Demultiplexer before its reader."""
 
-    inflow: Inflow
+    demultiplexer: Demultiplexer
 
     def __init__(self, inner: TransportFactory) -> None:
         self._inner = inner
@@ -68,8 +68,8 @@ class _Diverting(TransportFactory):
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await self._inner.create(url, **options)
         # The server says nothing before it is spoken to, so nothing has come past it.
-        self.inflow = Inflow(reader.feed_data)
-        reader.feed_data = self.inflow  # type: ignore[assignment, method-assign]
+        self.demultiplexer = Demultiplexer(reader.feed_data)
+        reader.feed_data = self.demultiplexer  # type: ignore[assignment, method-assign]
         return reader, writer
 
 

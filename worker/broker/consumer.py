@@ -15,7 +15,7 @@ from worker.broker.messages import Delivery
 from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, DirectChannel
 from worker.broker.wire.decoding import Arrival
 
-CAREFUL_PREFETCH: Final = 1
+SLOW_START_PREFETCH: Final = 1
 """How a session begins: what killed the last worker is at the head of the queue, and whatever is
 held beside it fails with it, as often as it kills."""
 DELIVERY_COUNT: Final = "x-delivery-count"
@@ -26,7 +26,7 @@ TRACE_CHARACTERS_MAX: Final = 1024
 """W3C Trace Context asks for at least 512 characters of tracestate to be passed on."""
 
 
-class Deliveries:
+class Consumer:
     """What the broker has handed over on one channel, in order."""
 
     def __init__(self, channel: DirectChannel) -> None:
@@ -35,7 +35,7 @@ class Deliveries:
         self._arrived = asyncio.Event()
         self._consumer_tag = ""
         self._prefetch_count = 0
-        self._careful = False
+        self._slow_start = False
         self._changing = asyncio.Lock()
         self._stopped = False
         self._last_tag = 0
@@ -57,15 +57,15 @@ class Deliveries:
         """How many have arrived and are not settled."""
         return self._last_tag - self._settled_tag
 
-    async def start(self, prefetch_count: int, *, careful: bool = True) -> None:
+    async def start(self, prefetch_count: int, *, slow_start: bool = True) -> None:
         """Begin to consume; raises SessionLost.
 
         Careful means one by one, until a request has been settled that is not suspect.
         """
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
         self._prefetch_count = prefetch_count
-        self._careful = careful and prefetch_count > CAREFUL_PREFETCH
-        await self._consume(CAREFUL_PREFETCH if self._careful else prefetch_count)
+        self._slow_start = slow_start and prefetch_count > SLOW_START_PREFETCH
+        await self._consume(SLOW_START_PREFETCH if self._slow_start else prefetch_count)
 
     async def collect(self, most: int) -> list[Delivery]:
         """Whatever has arrived, in order, ``most`` at the most; empty once taking has stopped.
@@ -91,14 +91,14 @@ class Deliveries:
         """
         async with self._changing:
             suspects = any(delivery.is_suspect for delivery in batch)
-            if not self._careful or suspects or self._stopped:
+            if not self._slow_start or suspects or self._stopped:
                 await self._settle(batch, failed)
                 return
             # In this order, or the broker would hand over one more to the consumer that ends.
             await self._cancel()
             await self._settle(batch, failed)
             await self._consume(self._prefetch_count)
-            self._careful = False
+            self._slow_start = False
 
     async def stop(self) -> None:
         """Take nothing more: ``collect`` ends, and what waits stays unsettled.

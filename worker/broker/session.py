@@ -14,7 +14,7 @@ from typing import Any, Never, Self
 from contracts import topology
 from worker.broker.client_failures import explain, translated_failures
 from worker.broker.connection import CLOSE_TIMEOUT_SECONDS, Connection, close_connection, connect
-from worker.broker.consumer import Deliveries
+from worker.broker.consumer import Consumer
 from worker.broker.messages import Message
 from worker.broker.permissions import reading_refused, require_permissions
 from worker.broker.publisher import Publisher
@@ -37,16 +37,16 @@ class Session:
     ) -> None:
         self._connections = connections
         self._channels = (taking, publishing)
-        self.deliveries = Deliveries(taking)
+        self.consumer = Consumer(taking)
         self.publisher = Publisher(publishing)
-        self._watchdog = Watchdog(taking, self.deliveries, connections[-1])
+        self._watchdog = Watchdog(taking, self.consumer, connections[-1])
         self._replies = replies
 
     @classmethod
     async def open(
-        cls, url: str, prefetch_count: int, *, careful: bool = True, may_be_blocked: bool = True
+        cls, url: str, prefetch_count: int, *, slow_start: bool = True, may_be_blocked: bool = True
     ) -> Self:
-        """Connect, declare what is missing, and begin to consume; for careful see Deliveries.
+        """Connect, declare what is missing, and begin to consume; for slow_start see Consumer.
 
         ``may_be_blocked`` is whether to begin though an alarm keeps publishers waiting.
 
@@ -64,7 +64,7 @@ class Session:
             await require_permissions(connections[1], may_be_blocked=may_be_blocked)
             session = cls(tuple(connections), taking, publishing, Replies(url))
             with reading_refused():
-                await session.deliveries.start(prefetch_count, careful=careful)
+                await session.consumer.start(prefetch_count, slow_start=slow_start)
         except BaseException:
             await _close_all(connections)
             raise
@@ -75,12 +75,12 @@ class Session:
         watchdog = asyncio.create_task(self._watchdog.watch())
         ends: list[asyncio.Future[Any]] = [channel.closing for channel in self._channels]
         ends += [asyncio.ensure_future(connection.closed()) for connection in self._connections]
-        ends += [self.deliveries.cancelled_by_broker, watchdog]
+        ends += [self.consumer.cancelled_by_broker, watchdog]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             watchdog.cancel()
-        if self.deliveries.cancelled_by_broker.done():
+        if self.consumer.cancelled_by_broker.done():
             raise SessionLost(f"the broker cancelled the consumer of {topology.REQUESTS}")
         reasons = [end.exception() for end in ends if end.done() and not end.cancelled()]
         reason = next((reason for reason in reasons if reason is not None), None)

@@ -18,7 +18,7 @@ from typing import Final, Never
 from contracts import topology
 from worker.broker.client_failures import translated_failures
 from worker.broker.connection import Connection
-from worker.broker.consumer import Deliveries
+from worker.broker.consumer import Consumer
 from worker.broker.wire.channel import DirectChannel
 from worker.errors import SessionLost
 
@@ -57,10 +57,10 @@ class Watchdog:
     """Looks after the consumer of one session, and after the connection that it publishes on."""
 
     def __init__(
-        self, channel: DirectChannel, deliveries: Deliveries, publishing: Connection
+        self, channel: DirectChannel, deliveries: Consumer, publishing: Connection
     ) -> None:
         self._channel = channel
-        self._deliveries = deliveries
+        self._consumer = deliveries
         self._publishing = publishing
         self._heard_count = 0
         self._silent_looks = 0
@@ -80,7 +80,7 @@ class Watchdog:
             self._looking.add_done_callback(lambda done: done.cancelled() or done.exception())
             look = await self._answer(self._looking)
             self._listen()
-            if self._deliveries.stopped:
+            if self._consumer.stopped:
                 continue
             if before and before.fault and look.fault and before.last_tag == look.last_tag:
                 raise SessionLost(f"nothing comes from {topology.REQUESTS}: {look.fault}")
@@ -99,7 +99,7 @@ class Watchdog:
 
     def _listen(self) -> None:
         """Count looks and not the clock: a worker that was paused has not listened."""
-        heard_count = self._publishing.inflow.heard_count
+        heard_count = self._publishing.demultiplexer.heard_count
         silent = heard_count == self._heard_count
         self._heard_count = heard_count
         self._silent_looks = self._silent_looks + 1 if silent else 0
@@ -116,6 +116,6 @@ class Watchdog:
         return Look(
             waiting=answer.message_count or 0,
             consumers=answer.consumer_count or 0,
-            last_tag=self._deliveries.last_tag,
-            unsettled=self._deliveries.unsettled,
+            last_tag=self._consumer.last_tag,
+            unsettled=self._consumer.unsettled,
         )

@@ -76,7 +76,7 @@ class Worker:
 
     async def _work(self, session: Session) -> None:
         """Run the pipeline until the stop, or until a server goes away."""
-        pipeline = Pipeline(session.deliveries, session, self._recorder, self._settings.batch_size)
+        pipeline = Pipeline(session.consumer, session, self._recorder, self._settings.batch_size)
         try:
             async with asyncio.TaskGroup() as tasks:
                 watching = tasks.create_task(session.watch())
@@ -84,7 +84,7 @@ class Worker:
                 await tasks.create_task(pipeline.run())
                 stopping.cancel()
                 watching.cancel()
-            await session.deliveries.hand_back()
+            await session.consumer.hand_back()
         except* (SessionLost, StoreUnusable) as failures:
             await self._give_up(session, failures)
         finally:
@@ -97,15 +97,15 @@ class Worker:
             log.warning("the session ends, what was not settled will come again: %s", failure)
         if failures.split(SessionLost)[0] is None:
             try:
-                await session.deliveries.stop()
-                await session.deliveries.hand_back()
+                await session.consumer.stop()
+                await session.consumer.hand_back()
             except SessionLost as failure:
                 log.warning("handing back: %s", failure)
 
     async def _drain_on_stop(self, session: Session) -> None:
         await self._stop.wait()
         log.info("stopping: finishing what is in flight")
-        await session.deliveries.stop()
+        await session.consumer.stop()
         await asyncio.sleep(self._settings.drain_seconds)
         raise DrainTimedOut(
             f"the stop took longer than {self._settings.drain_seconds:g} s; what was in flight "

@@ -51,7 +51,7 @@ class DirectChannel(Channel):
         return consuming.consumer_tag or ""
 
     def take(self, method: bytes, header: bytes, body: bytes) -> None:
-        """Take what the connection's Inflow has for this channel."""
+        """Take what the connection's Demultiplexer has for this channel."""
         if method.startswith(BASIC_DELIVER):
             self.on_arrival(read_arrival(method, header, body))
         elif method.startswith(BASIC_RETURN):
@@ -75,7 +75,7 @@ async def open_channel(connection: Connection, *, confirms: bool) -> DirectChann
     number = max(transport.channels, default=0) + 1
     channel = DirectChannel(transport, number, publisher_confirms=confirms)
     transport.channels[number] = channel
-    connection.inflow.divert(number, channel.take)
+    connection.demultiplexer.route(number, channel.take)
     # aiormq's own timeout is for the first of the questions that this asks.
     async with asyncio.timeout(RPC_TIMEOUT_SECONDS):
         await channel.open()

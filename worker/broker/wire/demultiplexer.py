@@ -47,7 +47,7 @@ Take = Callable[[bytes, bytes, bytes], None]
 """Called with the payloads of a method's frame, of its content header, and of all its body."""
 
 
-class Inflow:
+class Demultiplexer:
     """Parts what comes on a connection into what its channels take themselves and the rest."""
 
     def __init__(self, pass_on: Callable[[bytes], None]) -> None:
@@ -58,7 +58,7 @@ class Inflow:
         self._garbled = False
         self._channels: dict[int, _Assembly] = {}
 
-    def divert(self, channel_number: int, take: Take) -> None:
+    def route(self, channel_number: int, take: Take) -> None:
         """From now on this function gets what comes on the channel, each message when complete."""
         self._channels[channel_number] = _Assembly(take)
 
