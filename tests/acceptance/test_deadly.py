@@ -65,7 +65,7 @@ async def until_all_others_are_answered(cinema: Cinema, requests: list[dict[str,
     return deaths
 
 
-async def fail_until_it_is_hopeless(cinema: Cinema) -> None:
+async def fail_until_it_is_exhausted(cinema: Cinema) -> None:
     """What further deaths would do, but faster."""
     queue = await cinema.client.channel.get_queue(REQUESTS)
     failures = 0
@@ -88,7 +88,7 @@ async def test_a_request_that_kills_its_worker_is_given_up_and_takes_no_other_wi
     deaths = await until_all_others_are_answered(cinema, others)
     assert 1 <= deaths <= DEATHS_MAX
     assert cinema.client.letters == []
-    await fail_until_it_is_hopeless(cinema)
+    await fail_until_it_is_exhausted(cinema)
     last = await start_mortal(cinema)
     (letter,) = await cinema.client.dead_letters(1)
     assert (json.loads(letter.body), letter.error) == (deadly, "undeliverable")

@@ -211,8 +211,8 @@ def deliveries(data: bytes) -> None:
     arrival = read_arrival(*message)
     assert (arrival.tag, len(arrival.body)) == (7, size)
     delivery = delivery_of(arrival)
-    assert isinstance(delivery.is_suspect, bool)
-    assert isinstance(delivery.is_hopeless, bool)
+    assert isinstance(delivery.may_be_poison, bool)
+    assert isinstance(delivery.is_exhausted, bool)
     request = ReservationRequest(
         request_id="r", movie_id="heat", time_slot_id=1, number_of_people=1
     )

@@ -9,7 +9,7 @@ from typing import Final
 from contracts.topology import REQUESTS
 from tests.acceptance.client import Client
 from tests.conftest import Servers
-from worker.broker.messages import SUSPECT_FAILURES, Delivery
+from worker.broker.messages import POISON_FAILURES, Delivery
 from worker.broker.session import Session
 from worker.devtools.servers.process import poll
 
@@ -152,13 +152,13 @@ async def test_a_delivery_that_failed_often_is_a_batch_of_its_own(
 ) -> None:
     session = await open_session()
     await client.publish({"number": 0})
-    for _ in range(SUSPECT_FAILURES):
+    for _ in range(POISON_FAILURES):
         (failing,) = await collected(session, 1)
         await session.consumer.settle([failing], failed=[failing])
     await client.publish_all([{"number": number} for number in (1, 2)])
-    (suspect,) = await session.consumer.collect(10)
-    assert (suspect.failures, suspect.is_suspect) == (SUSPECT_FAILURES, True)
-    assert all(not delivery.is_suspect for delivery in await collected(session, 2))
+    (poison,) = await session.consumer.collect(10)
+    assert (poison.failures, poison.may_be_poison) == (POISON_FAILURES, True)
+    assert all(not delivery.may_be_poison for delivery in await collected(session, 2))
 
 
 async def begun_slowly(servers: Servers) -> Session:
@@ -182,7 +182,7 @@ async def test_beside_a_suspect_at_the_start_of_a_session_nothing_is_held(
     servers: Servers, client: Client, session: Session
 ) -> None:
     await client.publish({"number": 0})
-    for _ in range(SUSPECT_FAILURES):
+    for _ in range(POISON_FAILURES):
         (failing,) = await collected(session, 1)
         await session.consumer.settle([failing], failed=[failing])
     (failing,) = await collected(session, 1)
@@ -190,11 +190,11 @@ async def test_beside_a_suspect_at_the_start_of_a_session_nothing_is_held(
     await collected(session, 2)
     await session.close()
     slow_start = await begun_slowly(servers)
-    (suspect,) = await collected(slow_start, 1)
-    assert (suspect.is_suspect, await client.depth(REQUESTS)) == (True, 2)
-    await slow_start.consumer.settle([suspect], failed=[])
+    (poison,) = await collected(slow_start, 1)
+    assert (poison.may_be_poison, await client.depth(REQUESTS)) == (True, 2)
+    await slow_start.consumer.settle([poison], failed=[])
     (harmless,) = await collected(slow_start, 1)
-    assert (harmless.is_suspect, await client.depth(REQUESTS)) == (False, 1)
+    assert (harmless.may_be_poison, await client.depth(REQUESTS)) == (False, 1)
     await slow_start.close()
 
 

@@ -120,7 +120,7 @@ class SimulatedStore:
         task.add_done_callback(self._commits.discard)
         await asyncio.shield(task)
 
-    async def clear_the_way(self) -> None:
+    async def abort_abandoned_transactions(self) -> None:
         """End the transactions that nobody works on."""
         with translated_failures():
             await self._ask(lambda: self.mongod.abort_idle(ABANDONED_AFTER_SECONDS))

@@ -40,8 +40,8 @@ class FakeStore:
     always: WorkerError | None = None
     poison: Collection[str] = ()
     tried: list[list[str]] = field(default_factory=list)
-    ways_cleared: int = 0
-    clearing_fails: bool = False
+    abandoned_aborted: int = 0
+    aborting_fails: bool = False
     too_recent: set[str] = field(default_factory=set)
     """Recorded, but not yet by a majority: only the newest state shows these."""
     between: Callable[[], Awaitable[None]] | None = None
@@ -77,9 +77,9 @@ class FakeStore:
         self.too_recent.clear()
         return {name: self.ledger[name] for name in request_ids if name in self.ledger}
 
-    async def clear_the_way(self) -> None:
-        self.ways_cleared += 1
-        if self.clearing_fails:
+    async def abort_abandoned_transactions(self) -> None:
+        self.abandoned_aborted += 1
+        if self.aborting_fails:
             raise StoreUnusable
 
     def _changed(self, booking: Booking) -> bool:

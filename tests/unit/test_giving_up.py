@@ -7,11 +7,11 @@ from dataclasses import replace
 from contracts import topology
 from tests.unit.values import ask
 from tests.unit.world import World, delivery
-from worker.broker.messages import HOPELESS_FAILURES, SUSPECT_FAILURES
+from worker.broker.messages import ATTEMPTS_MAX, POISON_FAILURES
 
 
 async def test_a_hopeless_delivery_is_dead_lettered_without_another_attempt() -> None:
-    world = World([[replace(delivery(1), failures=HOPELESS_FAILURES)]])
+    world = World([[replace(delivery(1), failures=ATTEMPTS_MAX)]])
     await world.run()
     (letter,) = world.published
     assert letter.exchange == topology.DEAD_LETTERS
@@ -20,7 +20,7 @@ async def test_a_hopeless_delivery_is_dead_lettered_without_another_attempt() ->
 
 
 async def test_the_recorded_outcome_of_a_hopeless_delivery_is_published_before_its_letter() -> None:
-    world = World([[delivery(1)], [replace(delivery(2, "r1"), failures=HOPELESS_FAILURES)]])
+    world = World([[delivery(1)], [replace(delivery(2, "r1"), failures=ATTEMPTS_MAX)]])
     await world.run()
     event, again, letter = world.published
     assert again.body == event.body
@@ -35,7 +35,7 @@ async def test_a_hopeless_delivery_with_the_id_of_another_request_does_not_get_i
         delivery(2),
         body=ask("r1", people=6).to_json(),
         reply_to="somebody-else",
-        failures=HOPELESS_FAILURES,
+        failures=ATTEMPTS_MAX,
     )
     world = World([[delivery(1)], [other]])
     await world.run()
@@ -45,14 +45,14 @@ async def test_a_hopeless_delivery_with_the_id_of_another_request_does_not_get_i
 
 
 async def test_a_hopeless_delivery_that_cannot_be_read_is_called_unreadable() -> None:
-    hopeless = replace(delivery(1), body=b"junk", failures=HOPELESS_FAILURES)
-    world = World([[hopeless]])
+    exhausted = replace(delivery(1), body=b"junk", failures=ATTEMPTS_MAX)
+    world = World([[exhausted]])
     await world.run()
     assert world.published[0].headers["x-reservation-error"] == "unreadable_request"
 
 
 async def test_a_suspect_is_still_tried() -> None:
-    world = World([[replace(delivery(1), failures=SUSPECT_FAILURES)]])
+    world = World([[replace(delivery(1), failures=POISON_FAILURES)]])
     await world.run()
     assert world.store.tried == [["r1"]]
 

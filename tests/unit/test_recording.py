@@ -19,10 +19,10 @@ from worker.rules.decision import Decision, Malformed, Request, TimeSlot, Undeci
 from worker.service.recording import (
     BATCH_ATTEMPTS,
     LONGEST_WAIT_SECONDS,
+    LOSING_STREAK,
     ONE_MOVIE_SECONDS,
     OUTAGE_SECONDS,
     REFUSED_ATTEMPTS,
-    SUSPICIOUS_RACES,
     TURN_SECONDS,
     TURNS_AFTER_CONFLICT,
     Recorder,
@@ -241,20 +241,20 @@ async def test_a_lost_race_is_tried_again_even_during_a_stop() -> None:
 
 
 async def test_races_lost_again_and_again_make_it_look_for_what_dead_workers_left_behind() -> None:
-    store = store_with_room(failures=deque([Conflict()] * (SUSPICIOUS_RACES - 1)))
+    store = store_with_room(failures=deque([Conflict()] * (LOSING_STREAK - 1)))
     recorder = recorder_of(store)
     await recorder.record([ask("a")])
-    assert store.ways_cleared == 0
-    store.failures.extend([Conflict()] * 2 * SUSPICIOUS_RACES)
+    assert store.abandoned_aborted == 0
+    store.failures.extend([Conflict()] * 2 * LOSING_STREAK)
     await recorder.record([ask("b")])
-    assert store.ways_cleared == 2
+    assert store.abandoned_aborted == 2
 
 
 async def test_a_failure_to_clear_the_way_is_no_failure_of_the_batch() -> None:
-    store = store_with_room(failures=deque([Conflict()] * (SUSPICIOUS_RACES + 1)))
-    store.clearing_fails = True
+    store = store_with_room(failures=deque([Conflict()] * (LOSING_STREAK + 1)))
+    store.aborting_fails = True
     assert outcomes(await recorder_of(store).record([ask()])) == ["confirmed"]
-    assert store.ways_cleared == 1
+    assert store.abandoned_aborted == 1
 
 
 async def test_who_has_met_others_on_a_movie_lets_them_have_a_turn_until_it_is_quiet(

@@ -60,7 +60,7 @@ class Consumer:
     async def start(self, prefetch_count: int, *, slow_start: bool = True) -> None:
         """Begin to consume; raises SessionLost.
 
-        Careful means one by one, until a request has been settled that is not suspect.
+        Careful means one by one, until a request has been settled that cannot be poison.
         """
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
         self._prefetch_count = prefetch_count
@@ -71,7 +71,7 @@ class Consumer:
         """Whatever has arrived, in order, ``most`` at the most; empty once taking has stopped.
 
         Waits only while there is nothing at all: under load, what queues up during one commit
-        is the next batch. A suspect is a batch of its own.
+        is the next batch. What may be poison is a batch of its own.
         """
         while not self._waiting and not self._stopped:
             self._arrived.clear()
@@ -90,8 +90,8 @@ class Consumer:
         covers everything up to the last tag that is not settled by itself.
         """
         async with self._changing:
-            suspects = any(delivery.is_suspect for delivery in batch)
-            if not self._slow_start or suspects or self._stopped:
+            has_poison = any(delivery.may_be_poison for delivery in batch)
+            if not self._slow_start or has_poison or self._stopped:
                 await self._settle(batch, failed)
                 return
             # In this order, or the broker would hand over one more to the consumer that ends.
@@ -161,7 +161,7 @@ class Consumer:
 
 def _parts(one: Delivery, other: Delivery) -> bool:
     """Whether these two may not be in one batch."""
-    return one.is_suspect or other.is_suspect
+    return one.may_be_poison or other.may_be_poison
 
 
 def delivery_of(arrival: Arrival) -> Delivery:

@@ -12,9 +12,9 @@ from typing import Final
 
 from contracts import topology
 
-SUSPECT_FAILURES: Final = 2
+POISON_FAILURES: Final = 2
 """One restart of a server is no reason to doubt a request."""
-HOPELESS_FAILURES: Final = topology.DELIVERY_LIMIT - 2
+ATTEMPTS_MAX: Final = topology.DELIVERY_LIMIT - 2
 """It has been tried alone a dozen times by then, and one more failure may be the broker's last."""
 
 
@@ -38,14 +38,14 @@ class Delivery:
     trace_context: Mapping[str, str] | None = None
 
     @property
-    def is_suspect(self) -> bool:
+    def may_be_poison(self) -> bool:
         """Whether it failed so often that it may be what makes others fail."""
-        return self.failures >= SUSPECT_FAILURES
+        return self.failures >= POISON_FAILURES
 
     @property
-    def is_hopeless(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Whether it failed so often that the broker would soon take it away without a word."""
-        return self.failures >= HOPELESS_FAILURES
+        return self.failures >= ATTEMPTS_MAX
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,14 +31,14 @@ REFUSED_PUBLISH_SECONDS: Final = 30
 REFUSED_PUBLISH_WAIT_SECONDS: Final = 2
 
 
-class Inbox(Protocol):
+class RequestConsumer(Protocol):
     """Where deliveries come from, and where they are settled."""
 
     async def collect(self, most: int) -> list[Delivery]: ...
     async def settle(self, batch: Collection[Delivery], failed: Collection[Delivery]) -> None: ...
 
 
-class Outbox(Protocol):
+class EventPublisher(Protocol):
     """Where messages go: False for each one that the broker refused, and no word of a reply."""
 
     async def publish(self, messages: Sequence[Message]) -> list[bool]: ...
@@ -48,15 +48,21 @@ class Outbox(Protocol):
 class Pipeline:
     """Carries deliveries through one session; what it has not settled belongs to the broker."""
 
-    def __init__(self, inbox: Inbox, outbox: Outbox, recorder: Recorder, batch_size: int) -> None:
-        self._inbox = inbox
-        self._outbox = outbox
+    def __init__(
+        self,
+        consumer: RequestConsumer,
+        publisher: EventPublisher,
+        recorder: Recorder,
+        batch_size: int,
+    ) -> None:
+        self._consumer = consumer
+        self._publisher = publisher
         self._recorder = recorder
         self._batch_size = batch_size
         self.answered: Counter[str] = Counter()
 
     async def run(self) -> None:
-        """Carry batches until the inbox is stopped, and finish those under way.
+        """Carry batches until the consumer is stopped, and finish those under way.
 
         The next batch is committed while the last one is announced; that is all the concurrency
         there is, and it keeps the events of a movie in the order of its versions. Raises, in an
@@ -65,7 +71,7 @@ class Pipeline:
         async with asyncio.TaskGroup() as tasks:
             announcing = tasks.create_task(asyncio.sleep(0))
             try:
-                while batch := await self._inbox.collect(self._batch_size):
+                while batch := await self._consumer.collect(self._batch_size):
                     answers = await self._record(batch)
                     await announcing
                     announcing = tasks.create_task(self._announce_and_settle(batch, answers))
@@ -76,7 +82,7 @@ class Pipeline:
 
     async def _record(self, batch: Sequence[Delivery]) -> list[Answer]:
         """An answer for each delivery, in order; every outcome among them is in the ledger."""
-        if any(delivery.is_hopeless for delivery in batch):
+        if any(delivery.is_exhausted for delivery in batch):
             return [await self._give_up(delivery) for delivery in batch]
         read = [read_request(delivery.body, delivery.content_type) for delivery in batch]
         requests: list[Request] = [r for r in read if not isinstance(r, UnreadableRequest)]
@@ -98,8 +104,8 @@ class Pipeline:
     ) -> None:
         announcements = [announcement(d, a) for d, a in zip(batch, answers, strict=True)]
         refused = await self._announce(announcements)
-        await self._outbox.send([m for ms in announcements for m in ms if not m.mandatory])
-        await self._inbox.settle(batch, failed=[batch[index] for index in sorted(refused)])
+        await self._publisher.send([m for ms in announcements for m in ms if not m.mandatory])
+        await self._consumer.settle(batch, failed=[batch[index] for index in sorted(refused)])
         self._note(Counter(_kind(a) for index, a in enumerate(answers) if index not in refused))
 
     def _note(self, kinds: Counter[str]) -> None:
@@ -114,7 +120,7 @@ class Pipeline:
 
         async def publish_the_rest() -> bool:
             nonlocal refused
-            taken = await self._outbox.publish([message for _, message in refused])
+            taken = await self._publisher.publish([message for _, message in refused])
             refused = [entry for entry, ok in zip(refused, taken, strict=True) if not ok]
             return not refused
 

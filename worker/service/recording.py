@@ -53,7 +53,7 @@ TURNS_AFTER_CONFLICT: Final = 8
 """Commits without a conflict, after which nobody else seems to want these movies any more."""
 BATCH_ATTEMPTS: Final = 8
 """Of one batch that wants several movies, before it is halved."""
-SUSPICIOUS_RACES: Final = 25
+LOSING_STREAK: Final = 25
 """Lost in a row: the winner may well be a transaction whose worker is dead."""
 ONE_MOVIE_SECONDS: Final = 30
 """For a batch that wants one movie, which halving would only make into more commits for the same
@@ -85,7 +85,7 @@ class LedgerStore(Protocol):
         self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]
     ) -> None: ...
     async def newest_outcomes(self, request_ids: Collection[str]) -> Mapping[str, OutcomeEvent]: ...
-    async def clear_the_way(self) -> None: ...
+    async def abort_abandoned_transactions(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -259,10 +259,10 @@ class Recorder:
             state.attempt_number,
             state.upcoming_sleep,
         )
-        if isinstance(failure, Conflict) and self._lost_in_a_row % SUSPICIOUS_RACES == 0:
+        if isinstance(failure, Conflict) and self._lost_in_a_row % LOSING_STREAK == 0:
             # A failure of this is no news: the next attempt meets it too, and reports it.
             with suppress(StoreUnusable):
-                await self._store.clear_the_way()
+                await self._store.abort_abandoned_transactions()
 
     def _note(self, failure: BaseException | None, what: str, *details: float) -> None:
         """Log what is done about a failure, and draw the conclusion for the batches to come."""

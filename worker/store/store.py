@@ -162,7 +162,7 @@ class Store:
         task.add_done_callback(self._commits.discard)
         await asyncio.shield(task)
 
-    async def clear_the_way(self) -> None:
+    async def abort_abandoned_transactions(self) -> None:
         """End what dead workers left open, and what therefore makes everybody else wait."""
         with translated_failures():
             await abort_abandoned_transactions(self._client)
