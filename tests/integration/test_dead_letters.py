@@ -13,9 +13,9 @@ from tests.acceptance.client import DEAD_LETTERS, Client, Received
 from tests.conftest import Servers
 from worker.broker import dead_letters as broker_letters
 from worker.broker.wire.decoding import Arrival
-from worker.commands.dead_letters.drop import drop_letters
-from worker.commands.dead_letters.selection import Choice
-from worker.commands.dead_letters.show import NoSuchLetter, list_letters, show_letter
+from worker.commands.dead_letters.drop import drop_dead_letters
+from worker.commands.dead_letters.selection import Filter
+from worker.commands.dead_letters.show import NoSuchDeadLetter, list_dead_letters, show_dead_letter
 from worker.errors import BadInput, BrokerUnusable
 from worker.settings import Settings
 
@@ -68,11 +68,11 @@ def bodies(received: list[Received]) -> list[bytes]:
 async def test_a_list_counts_by_error_shows_the_oldest_and_leaves_all_as_they_were(
     letters: Client, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 3)
+    monkeypatch.setattr(broker_letters, "PAGE_SIZE", 3)
     for number in range(7):
         await post(letters, {**REUSED, "requestId": f"r-{number}"}, "request_id_reused")
     await post(letters, b"\x1b[31mno JSON", "unreadable_request", "\x1b]0;owned\x07", key="x\x1by")
-    await list_letters(settings, Choice(), limit=100)
+    await list_dead_letters(settings, Filter(), limit=100)
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
     assert "\\x1b]0;owned" in shown
@@ -91,7 +91,7 @@ async def test_a_list_counts_by_error_shows_the_oldest_and_leaves_all_as_they_we
 async def test_hundreds_of_letters_keep_their_order_however_often_they_are_looked_at(
     letters: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 20)
+    monkeypatch.setattr(broker_letters, "PAGE_SIZE", 20)
     monkeypatch.setattr(broker_letters, "KEPT_PER_CHANNEL", 900)
     bodies_sent = [str(number).encode() for number in range(2000)]
     exchange = await letters.channel.get_exchange(DEAD_LETTERS)
@@ -100,9 +100,9 @@ async def test_hundreds_of_letters_keep_their_order_however_often_they_are_looke
         await asyncio.gather(*(exchange.publish(message, "") for message in some))
     for _ in range(3):
         seen: list[bytes] = []
-        async with broker_letters.dead_letters(settings.amqp_url) as queue:
-            async for portion in queue.portions():
-                seen += [letter.delivery.body for letter in portion]
+        async with broker_letters.open_dead_letters(settings.amqp_url) as queue:
+            async for page in queue.pages():
+                seen += [letter.delivery.body for letter in page]
         assert seen == bodies_sent
 
 
@@ -113,11 +113,11 @@ async def test_only_the_chosen_are_listed_up_to_the_limit(
         await post(letters, {**REUSED, "requestId": f"r-{number}"})
     await post(letters, {**REUSED, "movieId": "alien"}, key="alien")
     await post(letters, b"no JSON", "unreadable_request", key="alien")
-    await list_letters(settings, Choice(errors=["undeliverable"], movie_ids=["heat"]), limit=2)
+    await list_dead_letters(settings, Filter(errors=["undeliverable"], movie_ids=["heat"]), limit=2)
     shown = capsys.readouterr().out
     assert ("r-0" in shown, "r-2" in shown, "alien" in shown) == (True, False, False)
     assert shown.endswith("and 1 more (see --limit)\n")
-    await list_letters(settings, Choice(movie_ids=["alien"]), limit=9)
+    await list_dead_letters(settings, Filter(movie_ids=["alien"]), limit=9)
     shown = capsys.readouterr().out
     assert (shown.count("alien"), "r-0" in shown) == (2, False)
 
@@ -126,16 +126,16 @@ async def test_looking_again_and_again_changes_nothing_and_no_letter_is_worn_out
     letters: Client, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker_letters, "RENEWED_AFTER_RETURNS", 3)
-    monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 2)
+    monkeypatch.setattr(broker_letters, "PAGE_SIZE", 2)
     returns: list[int] = []
-    real = broker_letters._letter
+    real = broker_letters._dead_letter
 
-    def counted(arrival: Arrival) -> broker_letters.Letter:
+    def counted(arrival: Arrival) -> broker_letters.DeadLetter:
         letter = real(arrival)
         returns.append(letter.delivery.failures)
         return letter
 
-    monkeypatch.setattr(broker_letters, "_letter", counted)
+    monkeypatch.setattr(broker_letters, "_dead_letter", counted)
     rich = {"traceparent": "00-1", "tracestate": "a=b"}
     plain = {"content_type": "application/json", "correlation_id": "c", "type": "t"}
     plain |= {"content_encoding": "identity", "reply_to": "answers", "message_id": "m"}
@@ -143,7 +143,7 @@ async def test_looking_again_and_again_changes_nothing_and_no_letter_is_worn_out
     for request_id in ids:
         await post(letters, {**REUSED, "requestId": request_id}, headers=rich, **plain)
     for _ in range(10):
-        await list_letters(settings, Choice(), limit=0)
+        await list_dead_letters(settings, Filter(), limit=0)
     assert capsys.readouterr().out
     assert (max(returns), len(returns)) == (3, 50)
     found = await all_of(letters, 5)
@@ -161,38 +161,38 @@ async def test_one_letter_is_shown_whole_by_its_own_name_or_by_its_request(
     await post(
         letters, {**REUSED, "title": "Caf\u00e9 \u202e"}, correlation_id="c-1", headers={"n": [1]}
     )
-    await show_letter(settings, "r-1")
+    await show_dead_letter(settings, "r-1")
     shown = capsys.readouterr().out
-    name = shown.split()[1].rstrip(":")
-    assert shown.startswith(f"letter {name}: undeliverable\nwhy\n")
+    name = shown.split()[2].rstrip(":")
+    assert shown.startswith(f"dead letter {name}: undeliverable\nwhy\n")
     assert '  "numberOfPeople": 2,\n' in shown
     assert '"title": "Caf\u00e9 \\u202e"' in shown
     assert "  correlation_id               c-1\n" in shown
     assert "  n                            [1]\n" in shown
-    await show_letter(settings, name)
+    await show_dead_letter(settings, name)
     again = capsys.readouterr().out.splitlines()
     assert [line for line in again if "x-delivery-count" not in line] == shown.splitlines()
-    await list_letters(settings, Choice(errors=["unreadable_request"]), limit=1)
+    await list_dead_letters(settings, Filter(errors=["unreadable_request"]), limit=1)
     other = next(
         line.split("│")[1].strip() for line in capsys.readouterr().out.splitlines() if "why" in line
     )
-    await show_letter(settings, other)
+    await show_dead_letter(settings, other)
     assert capsys.readouterr().out.splitlines()[-1] == "\\x07\\xff no JSON"
-    with pytest.raises(NoSuchLetter, match="none of the 2 dead letters has the id r-9"):
-        await show_letter(settings, "r-9")
+    with pytest.raises(NoSuchDeadLetter, match="none of the 2 dead letters has the id r-9"):
+        await show_dead_letter(settings, "r-9")
 
 
 async def test_only_the_chosen_are_dropped_and_the_others_keep_their_order(
     letters: Client, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 2)
+    monkeypatch.setattr(broker_letters, "PAGE_SIZE", 2)
     for number in range(8):
         error = "undeliverable" if number % 2 else "request_id_reused"
         await post(letters, str(number).encode(), error)
-    choice = Choice(errors=["undeliverable"])
-    await drop_letters(settings, choice, dry_run=True)
-    assert "nothing was dropped of 4 letters" in capsys.readouterr().out
-    await drop_letters(settings, choice, yes=True)
+    choice = Filter(errors=["undeliverable"])
+    await drop_dead_letters(settings, choice, dry_run=True)
+    assert "nothing was dropped of 4 dead letters" in capsys.readouterr().out
+    await drop_dead_letters(settings, choice, yes=True)
     assert capsys.readouterr().out.endswith("dropped 4 dead letters\n")
     assert bodies(await all_of(letters, 4)) == [b"0", b"2", b"4", b"6"]
 
@@ -202,10 +202,10 @@ async def test_without_a_terminal_a_drop_has_to_be_told_yes(
 ) -> None:
     await post(letters, b"1")
     with pytest.raises(BadInput, match="no terminal to ask at: say --yes") as refusal:
-        await drop_letters(settings, Choice(), everything=True)
+        await drop_dead_letters(settings, Filter(), everything=True)
     assert refusal.value.exit_code == 2
-    with pytest.raises(BadInput, match="say which letters"):
-        await drop_letters(settings, Choice(), yes=True)
+    with pytest.raises(BadInput, match="say which dead letters"):
+        await drop_dead_letters(settings, Filter(), yes=True)
     assert bodies(await all_of(letters, 1)) == [b"1"]
 
 
@@ -220,7 +220,7 @@ async def test_what_comes_while_letters_are_dropped_is_not_dropped(
         return True
 
     monkeypatch.setattr("worker.commands.dead_letters.drop.require_consent", consent_late)
-    await drop_letters(settings, Choice(), everything=True, yes=True)
+    await drop_dead_letters(settings, Filter(), everything=True, yes=True)
     assert len(await all_of(letters, 1)) == 1
 
 
@@ -228,23 +228,23 @@ async def test_letters_that_somebody_else_takes_away_are_not_looked_at(
     client: Client, settings: Settings
 ) -> None:
     assert client
-    with pytest.raises(BrokerUnusable, match="has 1 consumers, who take the letters away"):
-        await list_letters(settings, Choice(), limit=1)
+    with pytest.raises(BrokerUnusable, match="has 1 consumers, who take the dead letters away"):
+        await list_dead_letters(settings, Filter(), limit=1)
 
 
 async def test_letters_that_go_away_meanwhile_end_the_look_and_the_rest_returns(
     letters: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 2)
+    monkeypatch.setattr(broker_letters, "PAGE_SIZE", 2)
     monkeypatch.setattr(broker_letters, "RETURNED_SECONDS", 0)
     for number in range(5):
         await post(letters, str(number).encode())
-    async with broker_letters.dead_letters(settings.amqp_url) as queue:
-        portions = queue.portions()
-        assert len(await anext(portions)) == 2
+    async with broker_letters.open_dead_letters(settings.amqp_url) as queue:
+        pages = queue.pages()
+        assert len(await anext(pages)) == 2
         await letters.take_letters()
         await letters.dead_letters(3)
-        assert [portion async for portion in portions] == []
+        assert [page async for page in pages] == []
     await letters.dead_letters(5)
     assert bodies(letters.letters) == [b"2", b"3", b"4", b"0", b"1"]
 
@@ -252,15 +252,15 @@ async def test_letters_that_go_away_meanwhile_end_the_look_and_the_rest_returns(
 async def test_a_look_that_is_interrupted_leaves_every_letter(
     letters: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 2)
+    monkeypatch.setattr(broker_letters, "PAGE_SIZE", 2)
     for number in range(5):
         await post(letters, str(number).encode())
 
     async def look() -> None:
-        async with broker_letters.dead_letters(settings.amqp_url) as queue:
-            async for portion in queue.portions():
-                await queue.remove(portion[:1])
-                if portion[0].delivery.tag > 1:
+        async with broker_letters.open_dead_letters(settings.amqp_url) as queue:
+            async for page in queue.pages():
+                await queue.remove(page[:1])
+                if page[0].delivery.tag > 1:
                     raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
@@ -271,8 +271,8 @@ async def test_a_look_that_is_interrupted_leaves_every_letter(
 async def test_an_empty_queue_and_a_missing_one_are_told_apart(
     letters: Client, settings: Settings, capsys: Shown
 ) -> None:
-    await list_letters(settings, Choice(), limit=1)
+    await list_dead_letters(settings, Filter(), limit=1)
     assert "all" in capsys.readouterr().out
     await letters.channel.queue_delete(DEAD_LETTERS)
     with pytest.raises(BrokerUnusable, match="is not ready, start a worker once"):
-        await list_letters(settings, Choice(), limit=1)
+        await list_dead_letters(settings, Filter(), limit=1)

@@ -12,8 +12,8 @@ from tests.acceptance.cinema import Cinema, request_for, slots
 from tests.acceptance.client import DEAD_LETTERS, DEADLINE_SECONDS, EVENTS, REQUESTS, Received
 from tests.integration.test_dead_letters import all_of, bodies, post
 from worker.broker import dead_letters as broker_letters
-from worker.commands.dead_letters.redrive import redrive_letters
-from worker.commands.dead_letters.selection import Choice
+from worker.commands.dead_letters.redrive import redrive_dead_letters
+from worker.commands.dead_letters.selection import Filter
 from worker.errors import BadInput, BrokerUnusable
 from worker.settings import Settings
 
@@ -55,7 +55,7 @@ async def test_a_letter_goes_back_as_it_was_without_what_was_written_on_it(
         reply_to="answers",
     )
     await post(cinema.client, b"no JSON", "unreadable_request", key="invalid")
-    await redrive_letters(settings, Choice(), yes=True)
+    await redrive_dead_letters(settings, Filter(), yes=True)
     assert capsys.readouterr().out == (
         "sent 2 back to reservations.requests, and published the recorded outcomes of 0\n"
     )
@@ -89,7 +89,9 @@ async def test_a_request_that_could_not_be_decided_gets_its_outcome_once_it_can(
     error = str(letter.headers["x-reservation-error"])
     await post(cinema.client, letter.body, error, key=letter.routing_key)
     await cinema.database.movies.update_one({}, {"$set": {"timeSlots.0.capacity": 5}})
-    await redrive_letters(settings, Choice(errors=["undeliverable"], movie_ids=[movie]), yes=True)
+    await redrive_dead_letters(
+        settings, Filter(errors=["undeliverable"], movie_ids=[movie]), yes=True
+    )
     assert capsys.readouterr().out.startswith("sent 1 back")
     assert (await cinema.client.outcome(request["requestId"]))["outcome"] == "confirmed"
 
@@ -106,7 +108,7 @@ async def test_an_outcome_that_is_recorded_is_published_instead_with_a_reply(
     await worker.stop()
     await post(cinema.client, good, correlation_id="c", reply_to=await cinema.client.reply_queue())
     await post(cinema.client, {**good, "numberOfPeople": 3})
-    await redrive_letters(settings, Choice(), yes=True)
+    await redrive_dead_letters(settings, Filter(), yes=True)
     assert capsys.readouterr().out == (
         "sent 0 back to reservations.requests, and published the recorded outcomes of 2; left 1 "
         "whose request id is taken by another request, so that they would only come back\n"
@@ -127,18 +129,18 @@ async def test_a_dry_run_says_what_would_be_done_and_does_nothing(
     cinema: Cinema, settings: Settings, capsys: Shown
 ) -> None:
     await post(cinema.client, b"1")
-    await redrive_letters(settings, Choice(), dry_run=True)
+    await redrive_dead_letters(settings, Filter(), dry_run=True)
     assert capsys.readouterr().out.startswith("would have sent 1 back to reservations.requests")
     assert await cinema.client.depth(REQUESTS) == 0
     with pytest.raises(BadInput, match=r"Redrive 1 of 1 dead letters\? There is no terminal"):
-        await redrive_letters(settings, Choice())
+        await redrive_dead_letters(settings, Filter())
     assert len(await all_of(cinema.client, 1)) == 1
 
 
 async def test_what_the_request_queue_refuses_stays_a_letter(
     cinema: Cinema, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 3)
+    monkeypatch.setattr(broker_letters, "PAGE_SIZE", 3)
     channel = cinema.client.channel
     await channel.queue_delete(REQUESTS)
     # A classic queue refuses exactly what is too much; a quorum queue lets a few more in.
@@ -148,8 +150,10 @@ async def test_what_the_request_queue_refuses_stays_a_letter(
     await small.bind(REQUESTS, "#")
     for number in range(7):
         await post(cinema.client, str(number).encode())
-    with pytest.raises(BrokerUnusable, match="takes no message for 5 letters, which are still"):
-        await redrive_letters(settings, Choice(), yes=True)
+    with pytest.raises(
+        BrokerUnusable, match="takes no message for 5 dead letters, which are still"
+    ):
+        await redrive_dead_letters(settings, Filter(), yes=True)
     assert capsys.readouterr().out.startswith("sent 2 back")
     assert bodies(await all_requests(cinema, 2)) == [b"0", b"1"]
     assert bodies(await all_of(cinema.client, 5)) == [b"2", b"3", b"4", b"5", b"6"]
@@ -166,7 +170,7 @@ async def test_without_a_place_to_send_them_to_all_letters_stay(
     else:
         await cinema.client.channel.exchange_delete(REQUESTS)
     with pytest.raises(BrokerUnusable, match="publishing: "):
-        await redrive_letters(settings, Choice(), yes=True)
+        await redrive_dead_letters(settings, Filter(), yes=True)
     assert bodies(await all_of(cinema.client, 3)) == [b"0", b"1", b"2"]
 
 
@@ -187,8 +191,8 @@ async def test_events_that_a_full_queue_refuses_keep_their_letters(
     await full.bind(EVENTS, "reservation.#")
     for request in requests:
         await post(cinema.client, request)
-    with pytest.raises(BrokerUnusable, match="for 2 letters"):
-        await redrive_letters(settings, Choice(), yes=True)
+    with pytest.raises(BrokerUnusable, match="for 2 dead letters"):
+        await redrive_dead_letters(settings, Filter(), yes=True)
     left = await all_of(cinema.client, 2)
     assert [json.loads(letter.body) for letter in left] == requests[1:]
 
@@ -196,13 +200,13 @@ async def test_events_that_a_full_queue_refuses_keep_their_letters(
 async def test_letters_that_come_back_at_once_are_not_sent_round_and_round(
     cinema: Cinema, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker_letters, "PORTION_LETTERS", 1)
+    monkeypatch.setattr(broker_letters, "PAGE_SIZE", 1)
     await cinema.start_worker()
     unreadable: list[dict[str, Any]] = [{"number": number} for number in range(10)]
     for body in unreadable:
         await post(cinema.client, body, "unreadable_request")
     async with asyncio.timeout(DEADLINE_SECONDS):
-        await redrive_letters(settings, Choice(), yes=True)
+        await redrive_dead_letters(settings, Filter(), yes=True)
     assert capsys.readouterr().out.startswith("sent 10 back")
     await cinema.client.take_letters()
     found = await cinema.client.dead_letters(10)

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from tests.unit.values import ask, confirmed, faulty, found_invalid
-from worker.broker.dead_letters import Letter
+from worker.broker.dead_letters import DeadLetter
 from worker.broker.messages import Delivery
 from worker.broker.wire.decoding import Properties
 from worker.cli import main
 from worker.commands.dead_letters.redrive import Leave, SendBack, plan_for
-from worker.commands.dead_letters.selection import Choice, OpenedLetter, opened
+from worker.commands.dead_letters.selection import Filter, ReadDeadLetter, read_dead_letter
 from worker.commands.prompt import require_consent
 from worker.commands.terminal import printable, shortened
 from worker.errors import BadInput
@@ -27,9 +27,11 @@ Shown = pytest.CaptureFixture[str]
 
 def letter(
     body: bytes = b"{}", key: str = "heat", error: str = "undeliverable", **headers: object
-) -> OpenedLetter:
+) -> ReadDeadLetter:
     delivery = Delivery(tag=1, body=body, routing_key=key)
-    return opened(Letter(delivery, Properties(headers={"x-reservation-error": error, **headers})))
+    return read_dead_letter(
+        DeadLetter(delivery, Properties(headers={"x-reservation-error": error, **headers}))
+    )
 
 
 BODY = ask().to_json()
@@ -38,16 +40,16 @@ BODY = ask().to_json()
 @pytest.mark.parametrize(
     ("choice", "chosen"),
     [
-        (Choice(), True),
-        (Choice(errors=["undeliverable", "other"]), True),
-        (Choice(errors=["other"]), False),
-        (Choice(movie_ids=["heat"], ids=["r1"]), True),
-        (Choice(movie_ids=["alien"], ids=["r1"]), False),
-        (Choice(ids=[letter(BODY).name]), True),
-        (Choice(ids=["r2"]), False),
+        (Filter(), True),
+        (Filter(errors=["undeliverable", "other"]), True),
+        (Filter(errors=["other"]), False),
+        (Filter(movie_ids=["heat"], ids=["r1"]), True),
+        (Filter(movie_ids=["alien"], ids=["r1"]), False),
+        (Filter(ids=[letter(BODY).name]), True),
+        (Filter(ids=["r2"]), False),
     ],
 )
-def test_a_letter_is_chosen_by_all_that_is_given(choice: Choice, chosen: bool) -> None:
+def test_a_letter_is_chosen_by_all_that_is_given(choice: Filter, chosen: bool) -> None:
     assert choice.takes(letter(BODY)) is chosen
 
 
@@ -61,8 +63,10 @@ def test_a_letter_that_holds_no_request_has_the_movie_of_its_routing_key_and_a_n
 def test_the_error_of_a_letter_from_the_broker_itself_is_the_brokers_reason() -> None:
     delivery = Delivery(tag=1, body=b"")
     reason = {"x-first-death-reason": "delivery_limit"}
-    assert opened(Letter(delivery, Properties(headers=reason))).error == "delivery_limit"
-    assert opened(Letter(delivery, Properties())).error == "unknown"
+    assert (
+        read_dead_letter(DeadLetter(delivery, Properties(headers=reason))).error == "delivery_limit"
+    )
+    assert read_dead_letter(DeadLetter(delivery, Properties())).error == "unknown"
 
 
 def test_what_becomes_of_a_letter_follows_from_the_ledger_as_it_does_in_a_worker() -> None:
@@ -131,10 +135,10 @@ def test_a_choice_of_letters_may_name_several_of_each(monkeypatch: pytest.Monkey
     arguments = ("--error", "a", "--error", "b", "--movie", "m", "--id", "r-1", "--dry-run")
     choice, named = called(
         monkeypatch,
-        "worker.commands.dead_letters.redrive.redrive_letters",
+        "worker.commands.dead_letters.redrive.redrive_dead_letters",
         *("dead-letters", "redrive", *arguments),
     )
-    assert choice == Choice(["a", "b"], ["m"], ["r-1"])
+    assert choice == Filter(["a", "b"], ["m"], ["r-1"])
     assert named == {"dry_run": True, "yes": False}
 
 

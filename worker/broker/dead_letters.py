@@ -1,15 +1,15 @@
 """Going through the dead letters that were there at the start, and leaving there what is not taken.
 
 A quorum queue has no way to look at a message without taking it out and returning it. What that
-costs differs: until RabbitMQ 3.13 nothing, as the queue has no delivery limit; from 4.0 to 4.2
-each return counts towards the limit of 20 that such a queue has there, and beyond it the letter
-would be dropped; from 4.3 on a nack does not count. So a letter that has been returned
+costs differs: until RabbitMQ 3.13 nothing, as the queue has no delivery limit; from 4.0 to 4.2 each
+return counts towards the limit of 20 that such a queue has there, and beyond it the dead letter
+would be dropped; from 4.3 on a nack does not count. So a dead letter that has been returned
 RENEWED_AFTER_RETURNS times is put back as a new copy, and its old one removed when the broker has
 confirmed the copy. However often one looks, nothing is lost.
 
-Letters come in portions, each from a consumer of its own that ends before the portion is handed
-on: so no more than a portion is in memory, while those that were seen already stay with the
-channel, out of the way, until the end. They are returned portion by portion, in order: before
+Dead letters come in pages, each from a consumer of its own that ends before the page is handed
+on: so no more than a page is in memory, while those that were seen already stay with the
+channel, out of the way, until the end. They are returned page by page, in order: before
 RabbitMQ 4.0 to the end of the queue, from then on to where they were.
 """
 
@@ -38,26 +38,26 @@ from worker.errors import BrokerUnusable, SessionLost
 
 QUEUE: Final = topology.DEAD_LETTERS
 
-PORTION_LETTERS: Final = 500
+PAGE_SIZE: Final = 500
 """At most 32 MB of bodies where each is as long as a request may be."""
 RENEWED_AFTER_RETURNS: Final = 10
 """Half of the delivery limit that RabbitMQ 4 gives to a queue without one."""
 KEPT_PER_CHANNEL: Final = 2000
 """For each acknowledgement RabbitMQ walks past all that is unsettled before it on its channel; and
-a connection has 2047 channels, which is enough to keep four million letters."""
+a connection has 2047 channels, which is enough to keep four million dead letters."""
 RETURNS_IN_FLIGHT: Final = 16
-"""Portions; RabbitMQ keeps the order of up to 32 commands that it has not carried out yet
+"""Pages; RabbitMQ keeps the order of up to 32 commands that it has not carried out yet
 (SOFT_LIMIT in its rabbit_fifo_client.erl), and returns those beyond in any order."""
 RETURNED_SECONDS: Final = 5
 RETURNED_POLL_SECONDS: Final = 0.02
-"""How long one waits to see letters in their queue again, and how often one looks; they may be
+"""How long one waits to see dead letters in their queue again, and how often one looks; they may be
 gone from there once more, if somebody else takes them."""
 PATIENCE_SECONDS: Final = 1
-"""After so long without a letter one asks the broker whether there are any left."""
+"""After so long without a dead letter one asks the broker whether there are any left."""
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """A dead letter: what is in it as a delivery, and what is written on it."""
 
     delivery: Delivery
@@ -71,14 +71,14 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """Letters of one portion that go back: all that is unsettled up to a tag of their channel."""
+    """Dead letters of one page that go back: all that is unsettled up to a tag of their channel."""
 
     channel: DirectChannel
     last_tag: int
     count: int
 
 
-class LetterQueue:
+class DeadLetterQueue:
     """The dead letters, each of which is handed out once."""
 
     def __init__(
@@ -91,20 +91,20 @@ class LetterQueue:
         self._connections = connections
         self._channel = channel
         self._outlet = outlet
-        self._arrived: list[Letter] = []
+        self._arrived: list[DeadLetter] = []
         self._arrival = asyncio.Event()
-        self._portion: dict[int, Letter] = {}
+        self._page: dict[int, DeadLetter] = {}
         self._kept: list[_Kept] = []
         self._kept_here_count = 0
         """On the channel that is in use."""
         self.count = count
-        """How many letters there were when the queue was opened; no more are handed out."""
+        """How many dead letters there were when the queue was opened; no more are handed out."""
 
     @classmethod
     async def open(cls, url: str) -> Self:
-        """Connect, and see how many letters there are.
+        """Connect, and see how many dead letters there are.
 
-        Raises BrokerUnusable, also if there are consumers, for then the letters are theirs.
+        Raises BrokerUnusable, also if there are consumers, for then the dead letters are theirs.
         """
         connections: list[Connection] = []
         try:
@@ -122,38 +122,38 @@ class LetterQueue:
             raise
         return cls(tuple(connections), channel, outlet, declared.message_count or 0)
 
-    async def portions(self) -> AsyncGenerator[list[Letter]]:
-        """The letters, PORTION_LETTERS at a time, from the oldest on; raises SessionLost.
+    async def pages(self) -> AsyncGenerator[list[DeadLetter]]:
+        """The dead letters, PAGE_SIZE at a time, from the oldest on; raises SessionLost.
 
-        What has not been removed when the next portion is asked for stays in the queue.
+        What has not been removed when the next page is asked for stays in the queue.
         """
         seen_count = 0
         while seen_count < self.count:
-            portion = await self._take(min(PORTION_LETTERS, self.count - seen_count))
-            if not portion:
+            page = await self._take(min(PAGE_SIZE, self.count - seen_count))
+            if not page:
                 return  # Somebody else was faster.
-            seen_count += len(portion)
-            self._portion = {letter.delivery.tag: letter for letter in portion}
-            yield portion
-            await self._renew([p for p in self._portion.values() if _is_worn(p)])
-            self._keep(list(self._portion))
-            self._portion.clear()
+            seen_count += len(page)
+            self._page = {dead_letter.delivery.tag: dead_letter for dead_letter in page}
+            yield page
+            await self._renew([p for p in self._page.values() if _is_worn(p)])
+            self._keep(list(self._page))
+            self._page.clear()
 
     async def publish(self, messages: Sequence[Message]) -> list[bool]:
         """Publish and wait for the broker's word on each message; see Publisher."""
         return await self._outlet.publish(messages)
 
-    async def remove(self, letters: Iterable[Letter]) -> None:
-        """Take letters of the last portion out of the queue for good."""
+    async def remove(self, dead_letters: Iterable[DeadLetter]) -> None:
+        """Take dead letters of the last page out of the queue for good."""
         with translated_failures("removing dead letters"):
-            for letter in letters:
-                await self._channel.basic_ack(letter.delivery.tag, wait=False)
-                del self._portion[letter.delivery.tag]
+            for dead_letter in dead_letters:
+                await self._channel.basic_ack(dead_letter.delivery.tag, wait=False)
+                del self._page[dead_letter.delivery.tag]
 
     async def close(self) -> None:
         """Return to the queue what was not removed, and disconnect."""
-        self._keep(list(self._portion))
-        self._keep([letter.delivery.tag for letter in self._arrived])
+        self._keep(list(self._page))
+        self._keep([dead_letter.delivery.tag for dead_letter in self._arrived])
         with suppress(SessionLost), translated_failures("returning dead letters"):
             await self._return()
         await asyncio.gather(*(close_connection(connection) for connection in self._connections))
@@ -168,16 +168,16 @@ class LetterQueue:
         expected = (await _declared(self._channel)).message_count or 0
         is_alone = True
         # Two channels are two processes of the broker, which do not wait for each other.
-        for channel, portions in groupby(self._kept, lambda kept: kept.channel):
-            while some := list(islice(portions, RETURNS_IN_FLIGHT)):
+        for channel, pages in groupby(self._kept, lambda kept: kept.channel):
+            while some := list(islice(pages, RETURNS_IN_FLIGHT)):
                 for kept in some:
                     await channel.basic_nack(kept.last_tag, multiple=True, requeue=True, wait=False)
                     expected += kept.count
-                # Where somebody else takes letters, there is no order to keep.
+                # Where somebody else takes dead letters, there is no order to keep.
                 is_alone = is_alone and await self._are_there(expected)
 
     async def _are_there(self, expected: int) -> bool:
-        """Wait until so many letters are ready; False if that takes too long."""
+        """Wait until so many dead letters are ready; False if that takes too long."""
         # Without a timeout, which would cancel the question, and with it the channel.
         end = time.monotonic() + RETURNED_SECONDS
         while ((await _declared(self._channel)).message_count or 0) < expected:
@@ -186,8 +186,8 @@ class LetterQueue:
             await asyncio.sleep(RETURNED_POLL_SECONDS)
         return True
 
-    async def _take(self, most: int) -> list[Letter]:
-        """The next letters, ``most`` unless there are fewer left."""
+    async def _take(self, most: int) -> list[DeadLetter]:
+        """The next dead letters, ``most`` unless there are fewer left."""
         with translated_failures(f"consuming from {QUEUE}"):
             if self._kept_here_count >= KEPT_PER_CHANNEL:
                 self._channel = await open_channel(self._connections[0], confirms=False)
@@ -205,21 +205,23 @@ class LetterQueue:
         taken, self._arrived = self._arrived, []
         return taken
 
-    async def _renew(self, letters: Sequence[Letter]) -> None:
-        """Put copies in the place of letters that were returned often."""
-        if letters:
-            confirmed = await self.publish([_copy(letter) for letter in letters])
-            await self.remove(letter for letter, ok in zip(letters, confirmed, strict=True) if ok)
+    async def _renew(self, dead_letters: Sequence[DeadLetter]) -> None:
+        """Put copies in the place of dead letters that were returned often."""
+        if dead_letters:
+            confirmed = await self.publish([_copy(dead_letter) for dead_letter in dead_letters])
+            await self.remove(
+                dead_letter for dead_letter, ok in zip(dead_letters, confirmed, strict=True) if ok
+            )
 
     def _on_arrival(self, arrival: Arrival) -> None:
-        self._arrived.append(_letter(arrival))
+        self._arrived.append(_dead_letter(arrival))
         self._arrival.set()
 
 
 @asynccontextmanager
-async def dead_letters(url: str) -> AsyncGenerator[LetterQueue]:
+async def open_dead_letters(url: str) -> AsyncGenerator[DeadLetterQueue]:
     """The dead letters; raises BrokerUnusable, also while somebody else consumes them."""
-    queue = await LetterQueue.open(url)
+    queue = await DeadLetterQueue.open(url)
     try:
         yield queue
     finally:
@@ -234,19 +236,19 @@ async def _declared(channel: DirectChannel) -> Queue.DeclareOk:
 def _require_no_consumers(count: int) -> None:
     if count:
         raise BrokerUnusable(
-            f"{QUEUE} has {count} consumers, who take the letters away: stop them first, or wait "
-            "until another of these commands has ended"
+            f"{QUEUE} has {count} consumers, who take the dead letters away: stop them first, or "
+            "wait until another of these commands has ended"
         )
 
 
-def _is_worn(letter: Letter) -> bool:
-    return letter.delivery.failures >= RENEWED_AFTER_RETURNS
+def _is_worn(dead_letter: DeadLetter) -> bool:
+    return dead_letter.delivery.failures >= RENEWED_AFTER_RETURNS
 
 
-def _copy(letter: Letter) -> Message:
-    """The letter again, with everything that a worker puts on one."""
-    delivery, properties = letter.delivery, letter.properties
-    texts = {name: value for name, value in letter.headers.items() if isinstance(value, str)}
+def _copy(dead_letter: DeadLetter) -> Message:
+    """The dead letter again, with everything that a worker puts on one."""
+    delivery, properties = dead_letter.delivery, dead_letter.properties
+    texts = {name: value for name, value in dead_letter.headers.items() if isinstance(value, str)}
     return Message(
         exchange=topology.DEAD_LETTERS,
         routing_key=delivery.routing_key,
@@ -263,5 +265,5 @@ def _copy(letter: Letter) -> Message:
     )
 
 
-def _letter(arrival: Arrival) -> Letter:
-    return Letter(delivery_of(arrival), arrival.properties)
+def _dead_letter(arrival: Arrival) -> DeadLetter:
+    return DeadLetter(delivery_of(arrival), arrival.properties)

@@ -52,7 +52,7 @@ class Subscription:
 
 
 @asynccontextmanager
-async def events(url: str, exchange: str, binding_key: str) -> AsyncIterator[Subscription]:
+async def subscribe(url: str, exchange: str, binding_key: str) -> AsyncIterator[Subscription]:
     """Everything published to an exchange from now on, through a queue that goes with the caller.
 
     Raises BrokerUnusable, also when there is no such exchange yet.
@@ -62,9 +62,9 @@ async def events(url: str, exchange: str, binding_key: str) -> AsyncIterator[Sub
 
 
 @asynccontextmanager
-async def letters(url: str, queue: str) -> AsyncIterator[Subscription]:
+async def consume(url: str, queue: str) -> AsyncIterator[Subscription]:
     """Everything in a queue and everything that comes to it, taken out of it for good."""
-    async with _consuming(url, "taking letters", "", "", queue) as subscription:
+    async with _consuming(url, f"consuming {queue}", "", "", queue) as subscription:
         yield subscription
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from worker.settings import Settings
 
 if TYPE_CHECKING:
-    from worker.commands.dead_letters.selection import Choice
+    from worker.commands.dead_letters.selection import Filter
 
 Command = Coroutine[object, object, None]
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
@@ -49,19 +49,19 @@ examples:
   reservation-worker movies adopt --dry-run
   reservation-worker movies adopt
 """
-LETTERS_HELP: Final = """\
-Dead letters are what could not be decided, as it arrived, with the reason in two headers. These
-commands look at them, send them back, or drop them. Letters are chosen by all of --error, --movie
-and --id that are given, each of which may be given several times; an id is that of a request, or
-the name of a letter as `list` shows it.
+DEAD_LETTERS_HELP: Final = """\
+Dead letters are what could not be decided, as it arrived, with the reason in two headers.
+These commands look at them, send them back, or drop them. Dead letters are chosen by all of
+--error, --movie and --id that are given, each of which may be given several times; an id is that of
+a request, or the name of a dead letter as `list` shows it.
 
 RabbitMQ has no way to look at a message in a queue without taking it out and returning it, so:
-nobody else may consume the queue meanwhile, and only one of these commands can run at a time.
-Letters that are not removed keep their order; before RabbitMQ 4 they go behind those that came
-meanwhile. From 4.0 to 4.2 each look counts towards the queue's delivery limit: a letter that was
-returned ten times is therefore replaced by a copy of itself, so looking never loses one. A copy
-keeps all that a worker writes on a letter, and all headers that are texts."""
-LETTERS_EXAMPLES: Final = """\
+nobody else may consume the queue meanwhile, and only one of these commands can run at a time. Dead
+letters that are not removed keep their order; before RabbitMQ 4 they go behind those that came
+meanwhile. From 4.0 to 4.2 each look counts towards the queue's delivery limit: a dead letter that
+was returned ten times is therefore replaced by a copy of itself, so looking never loses one. A copy
+keeps all that a worker writes on a dead letter, and all headers that are texts."""
+DEAD_LETTERS_EXAMPLES: Final = """\
 examples:
   reservation-worker dead-letters list --error undeliverable
   reservation-worker dead-letters show 3f1c09a2b7
@@ -69,12 +69,12 @@ examples:
   reservation-worker dead-letters drop --error unreadable_request --yes
 """
 REDRIVE_HELP: Final = """\
-Sends letters back to the request queue as they were: body, content type, correlation id, reply-to
-and trace context, without the headers about the error. Where the ledger has the outcome of the
-request already, that outcome is published instead; where it has the outcome of another request
-with the same id, the letter stays, because it would only come back. A letter is removed when the
-broker has confirmed what takes its place. Only letters that are there at the start are redriven,
-so that those which come back are not sent round and round."""
+Sends dead letters back to the request queue as they were: body, content type, correlation id,
+reply-to and trace context, without the headers about the error. Where the ledger has the outcome of
+the request already, that outcome is published instead; where it has the outcome of another request
+with the same id, the dead letter stays, because it would only come back. A dead letter is removed
+when the broker has confirmed what takes its place. Only dead letters that are there at the start
+are redriven, so that those which come back are not sent round and round."""
 REPLAY_HELP: Final = """\
 Publishes recorded outcomes again, for a subscriber that lost its data: every subscriber gets them,
 and drops what it has seen by the message id. Each event has the message id and the content of the
@@ -117,22 +117,22 @@ def add_adopt(catalogue: Commands) -> argparse.ArgumentParser:
 def add_dead_letters(commands: Commands) -> tuple[argparse.ArgumentParser, ...]:
     """The commands `dead-letters list`, `show`, `drop` and, the last, `redrive`."""
     summary = "what could not be decided: list, show, redrive, drop"
-    letters = _described(commands, "dead-letters", summary, LETTERS_HELP)
-    letters.epilog = LETTERS_EXAMPLES
-    actions = letters.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    listing = _described(actions, "list", "count by error, and list the oldest", LETTERS_HELP)
-    listing.set_defaults(command_function=_list_letters)
+    dead_letters = _described(commands, "dead-letters", summary, DEAD_LETTERS_HELP)
+    dead_letters.epilog = DEAD_LETTERS_EXAMPLES
+    actions = dead_letters.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    listing = _described(actions, "list", "count by error, and list the oldest", DEAD_LETTERS_HELP)
+    listing.set_defaults(command_function=_list_dead_letters)
     listing.add_argument(
-        "--limit", type=_not_negative, default=20, metavar="N", help="letters listed (20)"
+        "--limit", type=_not_negative, default=20, metavar="N", help="dead letters listed (20)"
     )
-    showing = _described(actions, "show", "show one letter whole", LETTERS_HELP)
-    showing.set_defaults(command_function=_show_letter)
-    showing.add_argument("id", metavar="ID", help="of the request, or the letter's own")
-    dropping = _described(actions, "drop", "take letters away for good", LETTERS_HELP)
-    dropping.set_defaults(command_function=_drop_letters)
-    dropping.add_argument("--all", action="store_true", help="every letter there is")
-    redriving = _described(actions, "redrive", "send letters back", REDRIVE_HELP)
-    redriving.set_defaults(command_function=_redrive_letters)
+    showing = _described(actions, "show", "show one dead letter whole", DEAD_LETTERS_HELP)
+    showing.set_defaults(command_function=_show_dead_letter)
+    showing.add_argument("id", metavar="ID", help="of the request, or the dead letter's own")
+    dropping = _described(actions, "drop", "take dead letters away for good", DEAD_LETTERS_HELP)
+    dropping.set_defaults(command_function=_drop_dead_letters)
+    dropping.add_argument("--all", action="store_true", help="every dead letter there is")
+    redriving = _described(actions, "redrive", "send dead letters back", REDRIVE_HELP)
+    redriving.set_defaults(command_function=_redrive_dead_letters)
     for action in (listing, dropping, redriving):
         for option, what in (("error", "with this error"), ("movie", "for this movie")):
             action.add_argument(
@@ -171,28 +171,28 @@ def _adopt(settings: Settings, options: argparse.Namespace) -> Command:
     return adopt_movies(settings, dry_run=options.dry_run)
 
 
-def _choice(options: argparse.Namespace) -> Choice:
-    from worker.commands.dead_letters.selection import Choice
+def _choice(options: argparse.Namespace) -> Filter:
+    from worker.commands.dead_letters.selection import Filter
 
-    return Choice(options.error, options.movie, options.id)
-
-
-def _list_letters(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.commands.dead_letters.show import list_letters
-
-    return list_letters(settings, _choice(options), limit=options.limit)
+    return Filter(options.error, options.movie, options.id)
 
 
-def _show_letter(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.commands.dead_letters.show import show_letter
+def _list_dead_letters(settings: Settings, options: argparse.Namespace) -> Command:
+    from worker.commands.dead_letters.show import list_dead_letters
 
-    return show_letter(settings, options.id)
+    return list_dead_letters(settings, _choice(options), limit=options.limit)
 
 
-def _drop_letters(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.commands.dead_letters.drop import drop_letters
+def _show_dead_letter(settings: Settings, options: argparse.Namespace) -> Command:
+    from worker.commands.dead_letters.show import show_dead_letter
 
-    return drop_letters(
+    return show_dead_letter(settings, options.id)
+
+
+def _drop_dead_letters(settings: Settings, options: argparse.Namespace) -> Command:
+    from worker.commands.dead_letters.drop import drop_dead_letters
+
+    return drop_dead_letters(
         settings,
         _choice(options),
         everything=options.all,
@@ -201,10 +201,12 @@ def _drop_letters(settings: Settings, options: argparse.Namespace) -> Command:
     )
 
 
-def _redrive_letters(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.commands.dead_letters.redrive import redrive_letters
+def _redrive_dead_letters(settings: Settings, options: argparse.Namespace) -> Command:
+    from worker.commands.dead_letters.redrive import redrive_dead_letters
 
-    return redrive_letters(settings, _choice(options), dry_run=options.dry_run, yes=options.yes)
+    return redrive_dead_letters(
+        settings, _choice(options), dry_run=options.dry_run, yes=options.yes
+    )
 
 
 def _replay(settings: Settings, options: argparse.Namespace) -> Command:

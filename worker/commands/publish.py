@@ -28,7 +28,7 @@ from worker.broker.client_failures import explain, translated_failures
 from worker.broker.connection import close_connection, connect
 from worker.broker.messages import Message
 from worker.broker.publisher import Publisher
-from worker.broker.subscription import Incoming, Received, events
+from worker.broker.subscription import Incoming, Received, subscribe
 from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, open_channel
 from worker.commands.terminal import print_line
 from worker.errors import BadInput, BrokerUnusable, SessionLost, WorkerError
@@ -159,7 +159,7 @@ async def publish_requests(
             if not wait:
                 await _publish_all(source, publisher, None)
                 return
-            async with events(settings.amqp_url, topology.EVENTS, "reservation.#") as received:
+            async with subscribe(settings.amqp_url, topology.EVENTS, "reservation.#") as received:
                 outcomes = Outcomes(received)
                 following = asyncio.create_task(outcomes.follow())
                 try:

@@ -52,14 +52,14 @@ def announcement(delivery: Delivery, answer: Answer) -> list[Message]:
         case UnreadableRequest(detail):
             return [dead_letter(delivery, "unreadable_request", detail)]
         case GivenUp(detail, outcome):
-            letter = dead_letter(delivery, "undeliverable", detail)
-            return [letter] if outcome is None else [*outcome_events(delivery, outcome), letter]
+            given_up = dead_letter(delivery, "undeliverable", detail)
+            return [given_up] if outcome is None else [*outcome_events(delivery, outcome), given_up]
 
 
 def dead_letter(delivery: Delivery, error: DeadLetterError, detail: str) -> Message:
     """The request as it arrived, with what is wrong about it in two headers.
 
-    Its expiry, priority, user and further headers stay behind: the first would make the letter
+    Its expiry, priority, user and further headers stay behind: the first would make the dead letter
     vanish, and an echoed user id or CC header makes the broker refuse or multiply it.
     """
     return Message(

@@ -1,7 +1,8 @@
-"""`dead-letters redrive`: sends letters back as they were, or publishes the outcome they have.
+"""`dead-letters redrive`: sends dead letters back as they were, or publishes the outcome they have.
 
-A letter leaves the queue only when the broker has confirmed what takes its place. A process that
-dies in between leaves both, which does no harm: the request is told by its id, the event by its.
+A dead letter leaves the queue only when the broker has confirmed what takes its place. A process
+that dies in between leaves both, which does no harm: the request is told by its id, the event by
+its.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from contracts import OutcomeEvent, UnreadableRequest, topology
-from worker.broker.dead_letters import Letter, LetterQueue, dead_letters
+from worker.broker.dead_letters import DeadLetter, DeadLetterQueue, open_dead_letters
 from worker.broker.messages import Message
 from worker.broker.replies import Replies
 from worker.broker.reply_address import reply_address
 from worker.commands.dead_letters.selection import (
-    Choice,
-    OpenedLetter,
+    Filter,
+    ReadDeadLetter,
     Survey,
     read_through,
     survey,
@@ -41,16 +42,16 @@ class SendBack:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The letter stays: a worker would only make the same letter again."""
+    """The dead letter stays: a worker would only make the same dead letter again."""
 
 
 Plan = SendBack | OutcomeEvent | Leave
-"""What is to become of a letter; an outcome is published."""
+"""What is to become of a dead letter; an outcome is published."""
 
 
 @dataclass(slots=True)
 class Redriven:
-    """What became of the letters that were chosen."""
+    """What became of the dead letters that were chosen."""
 
     sent_back_count: int = 0
     published_count: int = 0
@@ -58,7 +59,7 @@ class Redriven:
     refused_count: int = 0
 
     def note(self, plan: Plan, *, confirmed: bool) -> None:
-        """Count a letter."""
+        """Count a dead letter."""
         match plan:
             case Leave():
                 self.left_count += 1
@@ -74,31 +75,34 @@ class Redriven:
         return self.sent_back_count + self.published_count + self.left_count + self.refused_count
 
 
-def plan_for(letter: OpenedLetter, recorded: OutcomeEvent | None) -> Plan:
-    """What is to become of a letter whose request id has this outcome in the ledger, or none."""
-    if isinstance(letter.request, UnreadableRequest) or recorded is None:
+def plan_for(dead_letter: ReadDeadLetter, recorded: OutcomeEvent | None) -> Plan:
+    """What is to become of a dead letter whose request id has this outcome in the ledger, or
+    none."""
+    if isinstance(dead_letter.request, UnreadableRequest) or recorded is None:
         return SendBack()
     # The rule itself says whether the outcome is that of this request, or of another one that
     # had its id first.
-    decided = decide([letter.request], {}, {recorded.request_id: recorded}, recorded.decided_at)
+    decided = decide(
+        [dead_letter.request], {}, {recorded.request_id: recorded}, recorded.decided_at
+    )
     (decision,) = decided.decisions
     return decision if isinstance(decision, OutcomeEvent) else Leave()
 
 
-def messages_for(letter: Letter, plan: Plan) -> list[Message]:
-    """What takes the place of a letter, and after it a reply, if one was asked for."""
+def messages_for(dead_letter: DeadLetter, plan: Plan) -> list[Message]:
+    """What takes the place of a dead letter, and after it a reply, if one was asked for."""
     match plan:
         case OutcomeEvent():
-            return outcome_events(letter.delivery, plan)
+            return outcome_events(dead_letter.delivery, plan)
         case SendBack():
-            return [request_in(letter)]
+            return [request_in(dead_letter)]
         case Leave():
             return []
 
 
-def request_in(letter: Letter) -> Message:
-    """The request as it was, without what was written on the letter about it."""
-    delivery = letter.delivery
+def request_in(dead_letter: DeadLetter) -> Message:
+    """The request as it was, without what was written on the dead letter about it."""
+    delivery = dead_letter.delivery
     return Message(
         exchange=topology.REQUESTS,
         routing_key=delivery.routing_key,
@@ -112,13 +116,13 @@ def request_in(letter: Letter) -> Message:
     )
 
 
-async def redrive_letters(
-    settings: Settings, choice: Choice, *, dry_run: bool = False, yes: bool = False
+async def redrive_dead_letters(
+    settings: Settings, choice: Filter, *, dry_run: bool = False, yes: bool = False
 ) -> None:
-    """The command: count, ask, and redrive what is chosen of the letters that are there now.
+    """The command: count, ask, and redrive what is chosen of the dead letters that are there now.
 
     Raises BadInput where there is nobody to ask, StoreUnusable, BrokerUnusable; what was not
-    confirmed until then is still a letter.
+    confirmed until then is still a dead letter.
     """
     async with open_ledger(settings.mongodb_uri, settings.mongodb_database) as ledger:
         most = None
@@ -132,31 +136,32 @@ async def redrive_letters(
             if not await require_consent(question, given=False):
                 print("nothing was done", flush=True)
                 return
-        async with dead_letters(settings.amqp_url) as queue:
+        async with open_dead_letters(settings.amqp_url) as queue:
             work = _Redriving(queue, ledger, Replies(settings.amqp_url), dry_run=dry_run, most=most)
             await work.run(choice)
     print(_summary(work.done, dry_run=dry_run), flush=True)
     if work.done.refused_count:
         raise BrokerUnusable(
-            f"RabbitMQ takes no message for {work.done.refused_count:,} letters, which are still "
-            "there: a queue is full"
+            f"RabbitMQ takes no message for {work.done.refused_count:,} dead letters, which are "
+            "still there: a queue is full"
         )
 
 
-async def counted(settings: Settings, choice: Choice) -> Survey:
-    """Look at all letters and print how many there are of each error, and how many are chosen."""
-    async with dead_letters(settings.amqp_url) as queue:
+async def counted(settings: Settings, choice: Filter) -> Survey:
+    """Look at all dead letters and print how many there are of each error, and how many are
+    chosen."""
+    async with open_dead_letters(settings.amqp_url) as queue:
         found = await survey(queue, choice, 0)
     tables().print(counts_table(found.counts))
     return found
 
 
 class _Redriving:
-    """Carries the letters through, a portion at a time."""
+    """Carries the dead letters through, a page at a time."""
 
     def __init__(
         self,
-        queue: LetterQueue,
+        queue: DeadLetterQueue,
         ledger: Ledger,
         replies: Replies,
         *,
@@ -170,31 +175,40 @@ class _Redriving:
         self._most = most
         self.done = Redriven()
 
-    async def run(self, choice: Choice) -> None:
-        """Redrive what is chosen, and no more letters than somebody agreed to."""
+    async def run(self, choice: Filter) -> None:
+        """Redrive what is chosen, and no more dead letters than somebody agreed to."""
         try:
-            async with aclosing(read_through(self._queue, "redriving")) as portions:
-                async for portion in portions:
+            async with aclosing(read_through(self._queue, "redriving")) as pages:
+                async for page in pages:
                     room = None if self._most is None else self._most - self.done.total
-                    await self._redrive([one for one in portion if choice.takes(one)][:room])
+                    await self._redrive([one for one in page if choice.takes(one)][:room])
         finally:
             await self._replies.close()
 
-    async def _redrive(self, letters: Sequence[OpenedLetter]) -> None:
-        ids = {letter.request_id for letter in letters if letter.request_id is not None}
+    async def _redrive(self, dead_letters: Sequence[ReadDeadLetter]) -> None:
+        ids = {
+            dead_letter.request_id
+            for dead_letter in dead_letters
+            if dead_letter.request_id is not None
+        }
         recorded = await self._ledger.outcomes(ids)
-        plans = [plan_for(letter, recorded.get(letter.request_id or "")) for letter in letters]
+        plans = [
+            plan_for(dead_letter, recorded.get(dead_letter.request_id or ""))
+            for dead_letter in dead_letters
+        ]
         if self._dry_run:
             for plan in plans:
                 self.done.note(plan, confirmed=True)
             return
-        replacements = [messages_for(o.letter, p) for o, p in zip(letters, plans, strict=True)]
+        replacements = [
+            messages_for(o.dead_letter, p) for o, p in zip(dead_letters, plans, strict=True)
+        ]
         confirmed = iter(await self._queue.publish([some[0] for some in replacements if some]))
-        for letter, plan, some in zip(letters, plans, replacements, strict=True):
+        for dead_letter, plan, some in zip(dead_letters, plans, replacements, strict=True):
             is_replaced = bool(some) and next(confirmed)
             self.done.note(plan, confirmed=is_replaced)
             if is_replaced:
-                await self._queue.remove([letter.letter])
+                await self._queue.remove([dead_letter.dead_letter])
                 await self._replies.send(some[1:])
 
 

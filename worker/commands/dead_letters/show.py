@@ -1,7 +1,7 @@
 """`dead-letters list` and `show`: dead letters as a person can read them, safely.
 
-Whatever a publisher wrote is shown with its control characters escaped, so that no letter can play
-tricks with the terminal of who reads it.
+Whatever a publisher wrote is shown with its control characters escaped, so that no dead letter can
+play tricks with the terminal of who reads it.
 """
 
 from __future__ import annotations
@@ -17,53 +17,53 @@ from rich.table import Table
 from rich.text import Text
 
 from contracts import topology
-from worker.broker.dead_letters import dead_letters
-from worker.commands.dead_letters.selection import Choice, Counts, OpenedLetter, survey
+from worker.broker.dead_letters import open_dead_letters
+from worker.commands.dead_letters.selection import Counts, Filter, ReadDeadLetter, survey
 from worker.commands.terminal import print_line, printable, shortened
 from worker.errors import WorkerError
 from worker.settings import Settings
 
-LETTERS_SHOWN_MAX: Final = 20
+DEAD_LETTERS_SHOWN_MAX: Final = 20
 PIPE_COLUMNS: Final = 500
 """More than the longest ids and a detail take; a table is only as wide as it has to be."""
 DETAIL_CHARACTERS_MAX: Final = 100
 
 
-class NoSuchLetter(WorkerError):
+class NoSuchDeadLetter(WorkerError):
     """There is no dead letter of this id."""
 
 
-async def list_letters(settings: Settings, choice: Choice, *, limit: int) -> None:
-    """The command: how many letters there are of each error, and the first of those chosen.
+async def list_dead_letters(settings: Settings, choice: Filter, *, limit: int) -> None:
+    """The command: how many dead letters there are of each error, and the first of those chosen.
 
-    Raises BrokerUnusable, also while somebody else takes letters.
+    Raises BrokerUnusable, also while somebody else takes dead letters.
     """
-    async with dead_letters(settings.amqp_url) as queue:
+    async with open_dead_letters(settings.amqp_url) as queue:
         found = await survey(queue, choice, limit)
     console = tables()
     console.print(counts_table(found.counts))
     if found.first:
-        console.print(_letters_table(found.first))
+        console.print(_dead_letters_table(found.first))
     hidden = found.counts.chosen.total() - len(found.first)
     if hidden:
         print_line(f"and {hidden:,} more (see --limit)")
 
 
-async def show_letter(settings: Settings, letter_id: str) -> None:
-    """The command: one letter whole. Raises NoSuchLetter, BrokerUnusable."""
-    async with dead_letters(settings.amqp_url) as queue:
-        found = await survey(queue, Choice(ids=[letter_id]), LETTERS_SHOWN_MAX)
+async def show_dead_letter(settings: Settings, dead_letter_id: str) -> None:
+    """The command: one dead letter whole. Raises NoSuchDeadLetter, BrokerUnusable."""
+    async with open_dead_letters(settings.amqp_url) as queue:
+        found = await survey(queue, Filter(ids=[dead_letter_id]), DEAD_LETTERS_SHOWN_MAX)
     if not found.first:
-        raise NoSuchLetter(
+        raise NoSuchDeadLetter(
             f"none of the {found.counts.seen.total():,} dead letters has the id "
-            f"{printable(letter_id)}; `reservation-worker dead-letters list` shows their ids"
+            f"{printable(dead_letter_id)}; `reservation-worker dead-letters list` shows their ids"
         )
     for line in whole(found.first[0]):
         print_line(line)
     count = found.counts.chosen.total()
     if count > 1:
-        names = ", ".join(dict.fromkeys(letter.name for letter in found.first))
-        print_line(f"\n{count:,} letters have this id: {names}")
+        names = ", ".join(dict.fromkeys(dead_letter.name for dead_letter in found.first))
+        print_line(f"\n{count:,} dead letters have this id: {names}")
 
 
 def tables() -> Console:
@@ -72,10 +72,10 @@ def tables() -> Console:
 
 
 def counts_table(counts: Counts) -> Table:
-    """How many letters there are, and how many are chosen, by error."""
+    """How many dead letters there are, and how many are chosen, by error."""
     table = Table(title=topology.DEAD_LETTERS, title_justify="left")
     table.add_column("error")
-    table.add_column("letters", justify="right")
+    table.add_column("dead letters", justify="right")
     table.add_column("chosen", justify="right")
     for error, count in counts.seen.most_common():
         table.add_row(Text(printable(error)), f"{count:,}", f"{counts.chosen[error]:,}")
@@ -84,31 +84,31 @@ def counts_table(counts: Counts) -> Table:
     return table
 
 
-def whole(letter: OpenedLetter) -> Iterator[str]:
-    """Every line of a letter: what is wrong with it, its properties and headers, its body."""
-    delivery = letter.letter.delivery
-    yield f"letter {letter.name}: {printable(letter.error)}"
-    if letter.detail:
-        yield printable(letter.detail)
+def whole(dead_letter: ReadDeadLetter) -> Iterator[str]:
+    """Every line of a dead letter: what is wrong with it, its properties and headers, its body."""
+    delivery = dead_letter.dead_letter.delivery
+    yield f"dead letter {dead_letter.name}: {printable(dead_letter.error)}"
+    if dead_letter.detail:
+        yield printable(dead_letter.detail)
     yield ""
-    properties = asdict(letter.letter.properties) | {"headers": None}
+    properties = asdict(dead_letter.dead_letter.properties) | {"headers": None}
     given = {name: value for name, value in properties.items() if value is not None}
     yield from _listed({"routing key": delivery.routing_key, **given})
-    yield from _listed(letter.letter.headers)
+    yield from _listed(dead_letter.dead_letter.headers)
     yield ""
     yield f"body, {len(delivery.body):,} bytes"
     yield from _pretty(delivery.body).splitlines() or [""]
 
 
-def _letters_table(letters: list[OpenedLetter]) -> Table:
+def _dead_letters_table(dead_letters: list[ReadDeadLetter]) -> Table:
     table = Table()
-    for column in ("letter", "error", "request", "movie"):
+    for column in ("dead letter", "error", "request", "movie"):
         table.add_column(column, overflow="fold")
     table.add_column("detail", overflow="fold")
-    for letter in letters:
-        texts = (letter.error, letter.request_id or "", letter.movie_id or "")
-        detail = shortened(printable(letter.detail), DETAIL_CHARACTERS_MAX)
-        table.add_row(letter.name, *(Text(printable(text)) for text in texts), Text(detail))
+    for dead_letter in dead_letters:
+        texts = (dead_letter.error, dead_letter.request_id or "", dead_letter.movie_id or "")
+        detail = shortened(printable(dead_letter.detail), DETAIL_CHARACTERS_MAX)
+        table.add_row(dead_letter.name, *(Text(printable(text)) for text in texts), Text(detail))
     return table
 
 

@@ -23,7 +23,7 @@ class Evidence:
     sent: Sequence[bytes]
     events: Sequence[bytes]
     dead_letters: Sequence[tuple[bytes, str]]
-    """Bodies, and the error that each letter names."""
+    """Bodies, and the error that each dead letter names."""
     movies: Sequence[Document]
     ledger: Sequence[Document]
 
@@ -131,11 +131,11 @@ def _bookings(movies: Sequence[Document], ledger: Sequence[Document]) -> Finding
 
 
 def _dead_letters(
-    sent: Sequence[bytes], letters: Sequence[tuple[bytes, str]], ledger: Mapping[str, Document]
+    sent: Sequence[bytes], dead_letters: Sequence[tuple[bytes, str]], ledger: Mapping[str, Document]
 ) -> Finding:
-    """Each body that earned a letter has one, and no other body has."""
+    """Each body that earned a dead letter has one, and no other body has."""
     expected = {(body, error) for body in sent if (error := _earned(body, ledger)) is not None}
-    found = set(letters)
+    found = set(dead_letters)
     names = Counter(error for _, error in expected)
     figure = ", ".join(f"{count} {name}" for name, count in sorted(names.items()))
     return Finding(

@@ -20,7 +20,7 @@ from contracts import topology
 from worker.broker.connection import connect
 from worker.broker.messages import Message
 from worker.broker.publisher import Publisher
-from worker.broker.subscription import Received, Subscription, events, letters, queue_depth
+from worker.broker.subscription import Received, Subscription, consume, queue_depth, subscribe
 from worker.broker.wire.channel import open_channel
 from worker.commands.import_movies import import_documents
 from worker.devtools.demo.auditor import Evidence, Finding, audit
@@ -87,7 +87,7 @@ class Night:
         self._programme = cinema()
         self._sent = rush(self._programme, requests, SEED)
         self._events: list[Received] = []
-        self._letters: list[Received] = []
+        self._dead_letters: list[Received] = []
         self._scene = Scene(
             capacities={
                 (movie["_id"], slot["id"]): slot["capacity"]
@@ -163,12 +163,12 @@ class Night:
         """An independent subscriber to the events, and whoever empties the dead letters."""
         url = self._settings.amqp_url
         async with (
-            events(url, topology.EVENTS, "#") as arriving,
-            letters(url, topology.DEAD_LETTERS) as returning,
+            subscribe(url, topology.EVENTS, "#") as arriving,
+            consume(url, topology.DEAD_LETTERS) as returning,
         ):
             watchers = [
                 tasks.create_task(self._note_events(arriving)),
-                tasks.create_task(self._note_letters(returning)),
+                tasks.create_task(self._note_dead_letters(returning)),
             ]
             try:
                 yield
@@ -182,9 +182,9 @@ class Night:
             self._events.append(event)
             self._scene.note_event(json.loads(event.body))
 
-    async def _note_letters(self, returning: Subscription) -> None:
+    async def _note_dead_letters(self, returning: Subscription) -> None:
         while True:
-            self._letters.append(await returning.get())
+            self._dead_letters.append(await returning.get())
 
     async def _draw(self) -> None:
         """A live picture on a terminal, a line now and then elsewhere."""
@@ -212,8 +212,8 @@ class Night:
             sent=[sent.body for sent in self._sent],
             events=[event.body for event in self._events],
             dead_letters=[
-                (letter.body, str(letter.headers.get(topology.DEAD_LETTER_ERROR)))
-                for letter in self._letters
+                (dead_letter.body, str(dead_letter.headers.get(topology.DEAD_LETTER_ERROR)))
+                for dead_letter in self._dead_letters
             ],
             movies=movies,
             ledger=ledger,
