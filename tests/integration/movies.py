@@ -10,7 +10,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from tests.acceptance.cinema import Cinema
 from tests.unit.values import NOW
 from worker.rules.decision import Decided, Movie, Request, decide
-from worker.store.audit import Books, Shelf
+from worker.store.audit import AuditReader, MovieRange
 from worker.store.store import Store
 
 Document = dict[str, Any]
@@ -29,13 +29,13 @@ async def insert(database: Database, *time_slots: object, **fields: object) -> N
 
 def book_meanwhile(cinema: Cinema, monkeypatch: pytest.MonkeyPatch, number: int = 100) -> None:
     """Whoever reads the books waits for so many events between the movies and the ledger."""
-    real = Books.opening_balances
+    real = AuditReader.opening_balances
 
-    async def after_more_bookings(self: Books, shelf: Shelf) -> list[Document]:
+    async def after_more_bookings(self: AuditReader, movie_range: MovieRange) -> list[Document]:
         await cinema.client.events_of(len(cinema.client.events) + number)
-        return await real(self, shelf)
+        return await real(self, movie_range)
 
-    monkeypatch.setattr(Books, "opening_balances", after_more_bookings)
+    monkeypatch.setattr(AuditReader, "opening_balances", after_more_bookings)
 
 
 async def decided(store: Store, *requests: Request) -> Decided:

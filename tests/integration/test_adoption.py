@@ -14,7 +14,7 @@ from tests.conftest import Servers
 from tests.integration.movies import Database, book, book_meanwhile, insert, slot
 from tests.unit.values import ask
 from worker.commands.audit.adoption import NotAdopted, adopt_movies
-from worker.commands.audit.findings import PromisesBroken, audit_database
+from worker.commands.audit.findings import InvariantsViolated, audit_database
 from worker.commands.import_movies import import_movies
 from worker.settings import Settings
 from worker.store.store import Store
@@ -37,7 +37,7 @@ async def test_seats_booked_before_the_worker_came_are_a_violation_until_they_ar
 ) -> None:
     await insert(database, slot(1, 10, bookedCount=4), slot(2, 10))
     await book(store, ask("a"), ask("b", people=3))
-    with pytest.raises(PromisesBroken, match="movies adopt"):
+    with pytest.raises(InvariantsViolated, match="movies adopt"):
         await audit_database(settings)
     assert "bookedCount is 9, but 5 people are confirmed and 0 were" in capsys.readouterr().out
     await adopt_movies(settings)
@@ -75,7 +75,7 @@ async def test_adopting_again_records_new_time_slots_and_never_changes_the_other
     )
     after = await database.openingBalances.find().sort("_id").to_list(None)
     assert after[1:] == before
-    with pytest.raises(PromisesBroken, match=r"^2 violations; nothing was changed$"):
+    with pytest.raises(InvariantsViolated, match=r"^2 violations; nothing was changed$"):
         await audit_database(settings)
 
 
@@ -118,7 +118,7 @@ async def test_an_import_of_booked_seats_says_how_an_audit_gets_to_know_of_them(
     file.write_text(json.dumps([plain, {"_id": "heat", "timeSlots": [slot(1, bookedCount=3)]}]))
     await import_movies(settings, str(file))
     assert "`reservation-worker movies adopt`" in capsys.readouterr().err
-    with pytest.raises(PromisesBroken):
+    with pytest.raises(InvariantsViolated):
         await audit_database(settings)
     await adopt_movies(settings)
     await audit_database(settings)

@@ -15,10 +15,10 @@ from tests.acceptance.cinema import Cinema, request_for, slots
 from tests.conftest import Servers
 from tests.integration.movies import Database, book, book_meanwhile, insert, slot
 from tests.unit.values import NOW, SECOND, ask, faulty
-from worker.commands.audit.findings import PromisesBroken, audit_database
+from worker.commands.audit.findings import InvariantsViolated, audit_database
 from worker.errors import BadInput, StoreUnusable
 from worker.settings import Settings
-from worker.store import audit as stored_books
+from worker.store import audit as store_audit
 from worker.store.store import Store
 
 Shown = pytest.CaptureFixture[str]
@@ -45,7 +45,7 @@ async def busy(store: Store, database: Database) -> Store:
 
 async def violations(settings: Settings, shown: Shown) -> list[str]:
     shown.readouterr()
-    with suppress(PromisesBroken):
+    with suppress(InvariantsViolated):
         await audit_database(settings)
     return [line for line in shown.readouterr().out.splitlines() if line.startswith("I")]
 
@@ -167,7 +167,7 @@ async def test_violations_are_counted_listed_up_to_the_limit_and_end_the_command
 ) -> None:
     assert busy
     await database.reservations.delete_many({"outcome": "confirmed"})
-    with pytest.raises(PromisesBroken, match=r"^3 violations, 1 of them not shown") as failure:
+    with pytest.raises(InvariantsViolated, match=r"^3 violations, 1 of them not shown") as failure:
         await audit_database(settings, limit=2, as_json=True)
     assert failure.value.exit_code == 1
     assert "movies adopt" in str(failure.value)
@@ -176,7 +176,7 @@ async def test_violations_are_counted_listed_up_to_the_limit_and_end_the_command
     assert await database.reservations.count_documents({}) == 7
 
 
-async def test_shelves_of_a_few_time_slots_show_the_same_as_a_large_one(
+async def test_ranges_of_a_few_time_slots_show_the_same_as_a_large_one(
     busy: Store,
     database: Database,
     settings: Settings,
@@ -192,12 +192,12 @@ async def test_shelves_of_a_few_time_slots_show_the_same_as_a_large_one(
     # Neighbours by name, though MongoDB sorts texts and ObjectIds apart.
     await insert(database, slot(1, 5), _id=str(MOVIE))
     whole = await violations(settings, capsys)
-    monkeypatch.setattr(stored_books, "MOVIES_AT_ONCE", 1)
-    monkeypatch.setattr(stored_books, "SHELF_TIME_SLOTS", 1)
-    monkeypatch.setattr(stored_books, "ENTRIES_AT_ONCE", 1)
+    monkeypatch.setattr(store_audit, "MOVIES_AT_ONCE", 1)
+    monkeypatch.setattr(store_audit, "RANGE_TIME_SLOTS", 1)
+    monkeypatch.setattr(store_audit, "ENTRIES_AT_ONCE", 1)
     assert sorted(await violations(settings, capsys)) == sorted(whole)
     assert len(whole) == 5
-    with pytest.raises(PromisesBroken):
+    with pytest.raises(InvariantsViolated):
         await audit_database(settings)
     assert "audited 14 ledger entries, 6 movies and 7 time slots" in capsys.readouterr().out
 
@@ -220,7 +220,7 @@ async def test_a_running_worker_never_makes_an_audit_cry_and_damage_is_found_all
     cinema: Cinema, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(mongodb_uri=cinema.mongodb_uri, mongodb_database=cinema.database.name)
-    monkeypatch.setattr(stored_books, "ENTRIES_AT_ONCE", 100)
+    monkeypatch.setattr(store_audit, "ENTRIES_AT_ONCE", 100)
     book_meanwhile(cinema, monkeypatch)
     hot = await cinema.show(*slots(100_000, 100_000))
     await cinema.start_workers(2, BATCH_SIZE="20")

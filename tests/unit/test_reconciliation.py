@@ -34,12 +34,12 @@ def audited(
     """What is told of these movies and entries, with the versions that are found afterwards."""
     found: list[Violation] = []
     reconciler = Reconciler(found.append)
-    reconciler.open_shelf(movies, [])
+    reconciler.begin_range(movies, [])
     for each in entries:
         reconciler.take(each)
     reconciler.end_entries()
     reconciler.settle_doubts(reconciler.doubtful(), later or {})
-    for movie in reconciler.close_shelf():
+    for movie in reconciler.end_range():
         found.extend(imbalances(movie))
     return [str(violation) for violation in found]
 

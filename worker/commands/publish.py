@@ -107,7 +107,7 @@ class Outcomes:
         self._missing |= ids - self._expected
         self._expected |= ids
 
-    async def follow(self) -> Never:
+    async def track(self) -> Never:
         """Print outcomes as they come, until cancelled; raises WorkerError."""
         while True:
             self._take(await self._received.get())
@@ -161,7 +161,7 @@ async def publish_requests(
                 return
             async with subscribe(settings.amqp_url, topology.EVENTS, "reservation.#") as received:
                 outcomes = Outcomes(received)
-                following = asyncio.create_task(outcomes.follow())
+                following = asyncio.create_task(outcomes.track())
                 try:
                     await _publish_all(source, publisher, outcomes)
                 finally:

@@ -1,6 +1,6 @@
 """Movies, opening balances and ledger entries in the order of the movies' names, for an audit.
 
-Owns how much of them is in memory at once, which is a shelf: some movies, and after them the
+Owns how much of them is in memory at once, which is a range: some movies, and after them the
 entries of just these, a batch at a time. Knows nothing of what must be true of any of it.
 """
 
@@ -22,8 +22,8 @@ from worker.store.store import LEDGER, MOVIES
 
 OPENING_BALANCES: Final = "openingBalances"
 
-SHELF_TIME_SLOTS: Final = 50_000
-"""About 30 MB as they are held here. The ledger is read once for each shelf, a part each time."""
+RANGE_TIME_SLOTS: Final = 50_000
+"""About 30 MB as they are held here. The ledger is read once for each range, a part each time."""
 MOVIES_AT_ONCE: Final = 200
 ENTRIES_AT_ONCE: Final = 5000
 """About 5 MB; the driver would take 16 MB of documents at once, which are 100 MB in memory."""
@@ -37,7 +37,7 @@ _NAME_OF_MOVIE: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class MovieRange:
     """Movies whose names are neighbours: above ``after``, and up to ``up_to``; None is no bound."""
 
     movies: Sequence[Document]
@@ -56,7 +56,7 @@ class OpeningBalance:
     recorded_at: datetime
 
 
-class Books:
+class AuditReader:
     """All that is stored about seats, and what was booked before there was a ledger."""
 
     def __init__(self, opened: Examined) -> None:
@@ -66,7 +66,7 @@ class Books:
         self._ledger = opened.database[LEDGER]
         self._balances = opened.database[OPENING_BALANCES]
 
-    async def are_there(self) -> bool:
+    async def holds_data(self) -> bool:
         """Whether the database holds movies or a ledger at all."""
         with translated_failures():
             names = await self._database.list_collection_names(session=self._session)
@@ -77,8 +77,8 @@ class Books:
         with translated_failures():
             return await self._ledger.estimated_document_count()
 
-    async def shelves(self) -> AsyncGenerator[Shelf]:
-        """All movies, each as it was at one moment; the last shelf has no upper bound."""
+    async def movie_ranges(self) -> AsyncGenerator[MovieRange]:
+        """All movies, each as it was at one moment; the last range has no upper bound."""
         pipeline: list[Document] = [
             {"$project": {**MOVIE_FIELDS, NAME: _NAME_OF_MOVIE}},
             {"$sort": {NAME: 1, "_id": 1}},
@@ -90,27 +90,29 @@ class Books:
         after: str | None = None
         async for movies in _batches(cursor, MOVIES_AT_ONCE):
             held += movies
-            # Two movies of one name must meet on one shelf, so it ends where a name does.
-            if _time_slot_count(held) >= SHELF_TIME_SLOTS and held[-1][NAME] is not None:
+            # Two movies of one name must meet on one range, so it ends where a name does.
+            if _time_slot_count(held) >= RANGE_TIME_SLOTS and held[-1][NAME] is not None:
                 last = held[-1][NAME]
                 full = [movie for movie in held if movie[NAME] != last]
                 if full and full[-1][NAME] is not None:
                     held = held[len(full) :]
-                    yield Shelf(full, after, full[-1][NAME])
+                    yield MovieRange(full, after, full[-1][NAME])
                     after = full[-1][NAME]
-        yield Shelf(held, after, None)
+        yield MovieRange(held, after, None)
 
-    async def entries(self, shelf: Shelf) -> AsyncGenerator[list[Document]]:
-        """The ledger entries of a shelf's names, by movie and version; first those of no movie."""
-        cursor = self._ledger.find(_of(shelf), session=self._session, batch_size=ENTRIES_AT_ONCE)
+    async def entries(self, movie_range: MovieRange) -> AsyncGenerator[list[Document]]:
+        """The ledger entries of a range's names, by movie and version; first those of no movie."""
+        cursor = self._ledger.find(
+            _of(movie_range), session=self._session, batch_size=ENTRIES_AT_ONCE
+        )
         ordered = cursor.sort([("movieId", 1), ("movieVersion", 1)]).allow_disk_use(True)
         async for entries in _batches(ordered, ENTRIES_AT_ONCE):
             yield entries
 
-    async def opening_balances(self, shelf: Shelf) -> list[Document]:
-        """What is recorded about the time slots of a shelf."""
+    async def opening_balances(self, movie_range: MovieRange) -> list[Document]:
+        """What is recorded about the time slots of a range."""
         with translated_failures():
-            return await self._balances.find(_of(shelf), session=self._session).to_list(None)
+            return await self._balances.find(_of(movie_range), session=self._session).to_list(None)
 
     async def versions(self, names: Collection[str]) -> dict[str, object]:
         """The versions that these movies have by now; the missing ones do not exist."""
@@ -142,22 +144,22 @@ class Books:
 
 
 @asynccontextmanager
-async def open_books(uri: str, database: str) -> AsyncGenerator[Books]:
+async def open_audit_reader(uri: str, database: str) -> AsyncGenerator[AuditReader]:
     """The books of a database; raises StoreUnusable."""
     async with examined(uri, database) as opened:
-        yield Books(opened)
+        yield AuditReader(opened)
 
 
-def _of(shelf: Shelf) -> Document:
-    """The filter for what belongs to the movies of a shelf, and to movies that there never were."""
+def _of(movie_range: MovieRange) -> Document:
+    """The filter for what belongs to the movies of a range, and to movies that there never were."""
     bounds: Document = {}
-    if shelf.after is not None:
-        bounds["$gt"] = shelf.after
-    if shelf.up_to is not None:
-        bounds["$lte"] = shelf.up_to
-    if shelf.after is not None:
+    if movie_range.after is not None:
+        bounds["$gt"] = movie_range.after
+    if movie_range.up_to is not None:
+        bounds["$lte"] = movie_range.up_to
+    if movie_range.after is not None:
         return {"movieId": bounds}
-    # A comparison with a string finds only strings; the first shelf has all the rest as well.
+    # A comparison with a string finds only strings; the first range has all the rest as well.
     no_name = {"movieId": {"$not": {"$type": "string"}}}
     return {"$or": [{"movieId": bounds}, no_name]} if bounds else {}
 

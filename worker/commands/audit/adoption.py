@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from worker.commands.audit.movies import MovieBooks
-from worker.commands.audit.progress import follow, require_books
+from worker.commands.audit.movies import AuditedMovie
+from worker.commands.audit.progress import require_data, track
 from worker.commands.audit.reconciliation import Reconciler
 from worker.commands.terminal import printable
 from worker.errors import WorkerError
 from worker.settings import Settings
-from worker.store.audit import OPENING_BALANCES, Books, OpeningBalance, open_books
+from worker.store.audit import OPENING_BALANCES, AuditReader, OpeningBalance, open_audit_reader
 
 RECORDED_AT_ONCE: Final = 1000
 REFUSED_SHOWN_MAX: Final = 20
@@ -33,7 +33,7 @@ class Adoption:
     """What becomes of the time slots."""
 
     new: list[OpeningBalance] = field(default_factory=list)
-    """To be recorded, of the shelf at hand."""
+    """To be recorded, of the range at hand."""
     recorded_before_count: int = 0
     recorded_count: int = 0
     booked_slot_count: int = 0
@@ -41,7 +41,7 @@ class Adoption:
     refused_count: int = 0
     refused: list[str] = field(default_factory=list)
 
-    def take(self, movie: MovieBooks, now: datetime) -> None:
+    def take(self, movie: AuditedMovie, now: datetime) -> None:
         """Work out the opening balances of a movie."""
         if movie.fault is not None:
             self.refuse(f"movie {movie.name}: {movie.fault}")
@@ -74,7 +74,7 @@ class Adoption:
             self.refused.append(printable(reason))
 
     def taken(self, recorded_count: int) -> None:
-        """The new balances of a shelf are recorded, so many of them by this command."""
+        """The new balances of a range are recorded, so many of them by this command."""
         self.recorded_count += recorded_count
         self.recorded_before_count += len(self.new) - recorded_count
         booked = [balance.booked_count for balance in self.new if balance.booked_count]
@@ -94,15 +94,15 @@ async def adopt_movies(settings: Settings, *, dry_run: bool = False) -> None:
     now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # As MongoDB keeps it.
     # What else an audit would tell is no business of an adoption.
     reconciler = Reconciler(lambda _violation: None)
-    async with open_books(settings.mongodb_uri, settings.mongodb_database) as books:
-        await require_books(books, settings)
+    async with open_audit_reader(settings.mongodb_uri, settings.mongodb_database) as reader:
+        await require_data(reader, settings)
 
-        async def adopt(movies: Sequence[MovieBooks]) -> None:
+        async def adopt(movies: Sequence[AuditedMovie]) -> None:
             for movie in movies:
                 adoption.take(movie, now)
-            adoption.taken(len(adoption.new) if dry_run else await _record(books, adoption.new))
+            adoption.taken(len(adoption.new) if dry_run else await _record(reader, adoption.new))
 
-        await follow(books, reconciler, adopt)
+        await track(reader, reconciler, adopt)
     print(_summary(adoption, dry_run=dry_run), flush=True)
     if adoption.refused_count:
         hidden = adoption.refused_count - len(adoption.refused)
@@ -113,12 +113,12 @@ async def adopt_movies(settings: Settings, *, dry_run: bool = False) -> None:
         )
 
 
-async def _record(books: Books, balances: Sequence[OpeningBalance]) -> int:
+async def _record(reader: AuditReader, balances: Sequence[OpeningBalance]) -> int:
     chunks = (
         balances[start : start + RECORDED_AT_ONCE]
         for start in range(0, len(balances), RECORDED_AT_ONCE)
     )
-    return sum([await books.record(chunk) for chunk in chunks])
+    return sum([await reader.record(chunk) for chunk in chunks])
 
 
 def _summary(adoption: Adoption, *, dry_run: bool) -> str:

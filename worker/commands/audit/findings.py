@@ -15,20 +15,20 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from worker.commands.audit.movies import MovieBooks
-from worker.commands.audit.progress import follow, require_books
+from worker.commands.audit.movies import AuditedMovie
+from worker.commands.audit.progress import require_data, track
 from worker.commands.audit.reconciliation import Reconciler
-from worker.commands.audit.violations import PROMISES, Promise, Violation
+from worker.commands.audit.violations import INVARIANTS, Invariant, Violation
 from worker.commands.terminal import print_line
 from worker.errors import WorkerError
 from worker.settings import Settings
-from worker.store.audit import open_books
+from worker.store.audit import open_audit_reader
 
 VIOLATIONS_SHOWN_MAX: Final = 100
 """By default; a database that somebody restored only half of has one for each time slot."""
 
 
-class PromisesBroken(WorkerError):
+class InvariantsViolated(WorkerError):
     """What is stored is not what it should be."""
 
 
@@ -38,17 +38,17 @@ class Findings:
     def __init__(self, shown_max: int, *, as_json: bool) -> None:
         self._shown_max = shown_max
         self._as_json = as_json
-        self.counts: Counter[Promise] = Counter()
+        self.counts: Counter[Invariant] = Counter()
         self.surplus_count = 0
         """Time slots with more booked than there are entries for, and no opening balance."""
 
     def report(self, violation: Violation) -> None:
         """Take a violation."""
-        self.counts[violation.promise] += 1
+        self.counts[violation.invariant] += 1
         if self.counts.total() <= self._shown_max:
             print_line(violation.to_json() if self._as_json else str(violation))
 
-    async def compare(self, movies: Sequence[MovieBooks]) -> None:
+    async def compare(self, movies: Sequence[AuditedMovie]) -> None:
         """Report every time slot whose booked seats are not those that are accounted for."""
         for movie in movies:
             for violation in imbalances(movie):
@@ -63,9 +63,9 @@ class Findings:
         table = Table()
         table.add_column("must hold")
         table.add_column("violations", justify="right")
-        for promise, meaning in PROMISES.items():
-            count = self.counts[promise]
-            table.add_row(f"{promise}  {meaning}", f"[{'red' if count else 'green'}]{count:,}[/]")
+        for invariant, meaning in INVARIANTS.items():
+            count = self.counts[invariant]
+            table.add_row(f"{invariant}  {meaning}", f"[{'red' if count else 'green'}]{count:,}[/]")
         return table
 
     def require_none(self) -> None:
@@ -81,10 +81,10 @@ class Findings:
             if self.surplus_count
             else ""
         )
-        raise PromisesBroken(f"{count:,} violations{not_shown}; nothing was changed{hint}")
+        raise InvariantsViolated(f"{count:,} violations{not_shown}; nothing was changed{hint}")
 
 
-def imbalances(movie: MovieBooks) -> Iterator[Violation]:
+def imbalances(movie: AuditedMovie) -> Iterator[Violation]:
     """I2 for the time slots that a movie has, and for those that it no longer has."""
     if movie.fault is not None:
         return  # Which has been told.
@@ -112,9 +112,9 @@ async def audit_database(
     begun = time.perf_counter()
     findings = Findings(limit, as_json=as_json)
     reconciler = Reconciler(findings.report)
-    async with open_books(settings.mongodb_uri, settings.mongodb_database) as books:
-        await require_books(books, settings)
-        await follow(books, reconciler, findings.compare)
+    async with open_audit_reader(settings.mongodb_uri, settings.mongodb_database) as reader:
+        await require_data(reader, settings)
+        await track(reader, reconciler, findings.compare)
     Console(stderr=as_json).print(findings.table())
     print(
         f"audited {reconciler.entry_count:,} ledger entries, {reconciler.movie_count:,} movies and "

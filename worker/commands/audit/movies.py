@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.commands.audit.entries import shown
-from worker.commands.audit.violations import Promise, Report, Violation
+from worker.commands.audit.violations import Invariant, Report, Violation
 
 
 @dataclass(slots=True)
-class SlotBooks:
+class AuditedSlot:
     """One time slot: its numbers as they were read, and what explains them."""
 
     time_slot_id: int
@@ -34,25 +34,25 @@ class SlotBooks:
 
 
 @dataclass(slots=True)
-class MovieBooks:
+class AuditedMovie:
     """One movie as it was read at one moment."""
 
     name: str
     version: int | None
     fault: str | None = None
     """Why none of its time slots can be reckoned with, if so."""
-    slots: dict[int, SlotBooks] = field(default_factory=dict)
+    slots: dict[int, AuditedSlot] = field(default_factory=dict)
     gone: dict[int, int] = field(default_factory=dict)
     """The confirmed people of time slots that the movie does not have."""
     left_out: set[int] = field(default_factory=set)
     """Time slots that are there, but in a form that allows no reckoning."""
 
 
-def read_movie(document: Mapping[str, Any], name: str, report: Report) -> MovieBooks:
+def read_movie(document: Mapping[str, Any], name: str, report: Report) -> AuditedMovie:
     """The movie with those of its time slots that can be reckoned with."""
     problems = _Problems(name, report)
     version = whole_number(document.get("version", 0))
-    movie = MovieBooks(name, version)
+    movie = AuditedMovie(name, version)
     if version is None:
         movie.fault = f"version is {shown(document['version'])}, not a whole number"
         problems.add("I6", movie.fault)
@@ -90,11 +90,13 @@ class _Problems:
     name: str
     report: Report
 
-    def add(self, promise: Promise, problem: str, time_slot_id: int | None = None) -> None:
-        self.report(Violation(promise, problem, self.name, time_slot_id))
+    def add(self, invariant: Invariant, problem: str, time_slot_id: int | None = None) -> None:
+        self.report(Violation(invariant, problem, self.name, time_slot_id))
 
 
-def _read_slot(slot: Mapping[str, Any], time_slot_id: int, problems: _Problems) -> SlotBooks | None:
+def _read_slot(
+    slot: Mapping[str, Any], time_slot_id: int, problems: _Problems
+) -> AuditedSlot | None:
     capacity = whole_number(slot.get("capacity"))
     booked_count = whole_number(slot.get("bookedCount", 0))
     for name, number in (("capacity", capacity), ("bookedCount", booked_count)):
@@ -107,4 +109,4 @@ def _read_slot(slot: Mapping[str, Any], time_slot_id: int, problems: _Problems) 
         problems.add("I1", f"bookedCount is {booked_count}", time_slot_id)
     elif booked_count > capacity:
         problems.add("I1", f"bookedCount is {booked_count} of {capacity} seats", time_slot_id)
-    return SlotBooks(time_slot_id, capacity, booked_count)
+    return AuditedSlot(time_slot_id, capacity, booked_count)

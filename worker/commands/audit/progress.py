@@ -8,26 +8,28 @@ from contextlib import aclosing
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from worker.commands.audit.movies import MovieBooks
+from worker.commands.audit.movies import AuditedMovie
 from worker.commands.audit.reconciliation import Reconciler, reconciled
 from worker.errors import BadInput
 from worker.settings import Settings
-from worker.store.audit import Books
+from worker.store.audit import AuditReader
 
 
-async def require_books(books: Books, settings: Settings) -> None:
+async def require_data(reader: AuditReader, settings: Settings) -> None:
     """Raises BadInput for a database without movies and without a ledger."""
-    if not await books.are_there():
+    if not await reader.holds_data():
         raise BadInput(
             f"the database {settings.mongodb_database} has no movies and no ledger; is "
             "RESERVATION_MONGODB_DATABASE as the workers have it?"
         )
 
 
-async def follow(
-    books: Books, reconciler: Reconciler, take: Callable[[Sequence[MovieBooks]], Awaitable[None]]
+async def track(
+    reader: AuditReader,
+    reconciler: Reconciler,
+    take: Callable[[Sequence[AuditedMovie]], Awaitable[None]],
 ) -> None:
-    """Hand on the movies, a shelf at a time, with their entries counted; raises StoreUnusable.
+    """Hand on the movies, a range at a time, with their entries counted; raises StoreUnusable.
 
     Shows a bar on standard error, if that is a terminal.
     """
@@ -35,11 +37,11 @@ async def follow(
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     hidden = not stderr.is_terminal
     with Progress(*columns, console=stderr, transient=True, disable=hidden) as progress:
-        bar = progress.add_task("MongoDB sorts the ledger", total=await books.entry_count())
+        bar = progress.add_task("MongoDB sorts the ledger", total=await reader.entry_count())
 
         def advance(count: int) -> None:
             progress.update(bar, description="reading the ledger", advance=count)
 
-        async with aclosing(reconciled(books, reconciler, advance)) as shelves:
-            async for movies in shelves:
+        async with aclosing(reconciled(reader, reconciler, advance)) as movie_ranges:
+            async for movies in movie_ranges:
                 await take(movies)

@@ -16,9 +16,9 @@ from itertools import pairwise
 from typing import Any, Final
 
 from worker.commands.audit.entries import faults_of, is_whole
-from worker.commands.audit.movies import MovieBooks, read_movie, whole_number
+from worker.commands.audit.movies import AuditedMovie, read_movie, whole_number
 from worker.commands.audit.violations import Report, Violation
-from worker.store.audit import NAME, Books
+from worker.store.audit import NAME, AuditReader
 
 DOUBTS_AT_ONCE: Final = 500
 """Movies that are read once more with one query."""
@@ -48,11 +48,11 @@ class _Commit:
 
 
 class Reconciler:
-    """Takes the movies of a shelf, then its entries in the order of their movies and versions."""
+    """Takes the movies of a range, then its entries in the order of their movies and versions."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._movies: dict[str, MovieBooks] = {}
+        self._movies: dict[str, AuditedMovie] = {}
         self._ambiguous: set[str] = set()
         self._doubts: dict[str, Doubt] = {}
         self._commit: _Commit | None = None
@@ -61,27 +61,27 @@ class Reconciler:
         self.time_slot_count = 0
         self.entry_count = 0
 
-    def open_shelf(self, movies: Sequence[Entry], balances: Sequence[Entry]) -> None:
+    def begin_range(self, movies: Sequence[Entry], balances: Sequence[Entry]) -> None:
         """Begin with other movies, and with the opening balances of their time slots."""
         self._movies, self._ambiguous = {}, set()
         for document in movies:
             name = document[NAME]
             # Without a name of the wire it can be overbooked, but has no entries.
-            books = read_movie(document, str(name or document["_id"]), self._report)
+            movie = read_movie(document, str(name or document["_id"]), self._report)
             self.movie_count += 1
-            self.time_slot_count += len(books.slots)
+            self.time_slot_count += len(movie.slots)
             if name in self._movies:
                 self._ambiguous.add(name)
             elif name is not None:
-                self._movies[name] = books
+                self._movies[name] = movie
         for balance in balances:
-            movie = self._movies.get(balance["movieId"])
-            slot = movie.slots.get(balance["timeSlotId"]) if movie else None
+            audited = self._movies.get(balance["movieId"])
+            slot = audited.slots.get(balance["timeSlotId"]) if audited else None
             if slot is not None:
                 slot.opening = balance["bookedCount"]
 
     def take(self, entry: Entry) -> None:
-        """The next entry of the shelf."""
+        """The next entry of the range."""
         self.entry_count += 1
         movie_id, version = entry.get("movieId"), entry.get("movieVersion")
         for fault in faults_of(entry):
@@ -101,9 +101,9 @@ class Reconciler:
         elif entry.get("outcome") == "confirmed":
             self._confirm(movie, entry)
 
-    def close_shelf(self) -> Sequence[MovieBooks]:
+    def end_range(self) -> Sequence[AuditedMovie]:
         """The movies with all their entries counted."""
-        assert not self._doubts, "doubts are settled while their shelf is open"  # noqa: S101
+        assert not self._doubts, "doubts are settled while their range is open"  # noqa: S101
         for name in sorted(self._ambiguous):
             fault = "both a text and an ObjectId are movies of this name, which entries cannot tell"
             self._movies[name].fault = fault
@@ -111,7 +111,7 @@ class Reconciler:
         return list(self._movies.values())
 
     def end_entries(self) -> None:
-        """There are no more entries for this shelf."""
+        """There are no more entries for this range."""
         self._check_commit()
         self._movie_id = None
 
@@ -142,7 +142,7 @@ class Reconciler:
         if not is_there and entry.get("outcome") == "confirmed" and is_whole(people):
             doubt.people += people or 0
 
-    def _confirm(self, movie: MovieBooks, entry: Entry) -> None:
+    def _confirm(self, movie: AuditedMovie, entry: Entry) -> None:
         time_slot_id, people = entry.get("timeSlotId"), entry.get("numberOfPeople")
         seats, decided_at = entry.get("seatsAvailable"), entry.get("decidedAt")
         if not (isinstance(time_slot_id, int) and isinstance(people, int)):
@@ -176,21 +176,21 @@ class Reconciler:
 
 
 async def reconciled(
-    books: Books, reconciler: Reconciler, advance: Callable[[int], None]
-) -> AsyncGenerator[Sequence[MovieBooks]]:
-    """The movies, a shelf at a time, with their entries counted; raises StoreUnusable.
+    reader: AuditReader, reconciler: Reconciler, advance: Callable[[int], None]
+) -> AsyncGenerator[Sequence[AuditedMovie]]:
+    """The movies, a range at a time, with their entries counted; raises StoreUnusable.
 
     ``advance`` is told how many entries were taken.
     """
-    async for shelf in books.shelves():
-        reconciler.open_shelf(shelf.movies, await books.opening_balances(shelf))
-        async for entries in books.entries(shelf):
+    async for movie_range in reader.movie_ranges():
+        reconciler.begin_range(movie_range.movies, await reader.opening_balances(movie_range))
+        async for entries in reader.entries(movie_range):
             for entry in entries:
                 reconciler.take(entry)
             advance(len(entries))
             if len(names := reconciler.doubtful()) >= DOUBTS_AT_ONCE:
-                reconciler.settle_doubts(names, await books.versions(names))
+                reconciler.settle_doubts(names, await reader.versions(names))
         reconciler.end_entries()
         if names := reconciler.doubtful():
-            reconciler.settle_doubts(names, await books.versions(names))
-        yield reconciler.close_shelf()
+            reconciler.settle_doubts(names, await reader.versions(names))
+        yield reconciler.end_range()

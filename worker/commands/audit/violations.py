@@ -9,9 +9,9 @@ from typing import Final, Literal
 
 from worker.commands.terminal import printable
 
-Promise = Literal["I1", "I2", "I3", "I6"]
+Invariant = Literal["I1", "I2", "I3", "I6"]
 
-PROMISES: Final[dict[Promise, str]] = {
+INVARIANTS: Final[dict[Invariant, str]] = {
     "I1": "0 <= bookedCount <= capacity in every time slot",
     "I2": "bookedCount = opening balance + confirmed people",
     "I3": "every ledger entry is whole, as it was written",
@@ -24,7 +24,7 @@ PROMISES: Final[dict[Promise, str]] = {
 class Violation:
     """What was found; ``movie_id`` and the rest say where, as far as there is a where."""
 
-    promise: Promise
+    invariant: Invariant
     problem: str
     movie_id: str | None = None
     time_slot_id: object = None
@@ -37,12 +37,12 @@ class Violation:
             ("request", self.request_id),
         )
         where = ", ".join(f"{kind} {value}" for kind, value in places if value is not None)
-        return printable(f"{self.promise} {where}: {self.problem}")
+        return printable(f"{self.invariant} {where}: {self.problem}")
 
     def to_json(self) -> str:
         """The violation as one line of JSON, for programs."""
         fields = {
-            "invariant": self.promise,
+            "invariant": self.invariant,
             "movieId": self.movie_id,
             "timeSlotId": self.time_slot_id,
             "requestId": self.request_id,
