@@ -27,7 +27,8 @@ from worker.broker.messages import Delivery
 from worker.broker.wire.decoding import read_arrival
 from worker.broker.wire.demultiplexer import HEARTBEAT, Demultiplexer
 from worker.broker.wire.encoding import publish_frames
-from worker.rules.decision import Decision, Malformed, Movie, Reused, TimeSlot, Undecidable, decide
+from worker.rules.decision import Decision, Reused, Undecidable, decide
+from worker.rules.snapshot import Malformed, Movie, Snapshot, TimeSlot
 from worker.service.announcement import announcement
 
 CONTENT_TYPES: Final = (
@@ -72,7 +73,7 @@ def answer_to(
     """What comes of it on a day without movies."""
     if isinstance(read, UnreadableRequest):
         return read
-    (decision,) = decide([read], {}, {}, NOW).decisions
+    (decision,) = decide([read], Snapshot({}, {}), NOW).decisions
     return decision
 
 
@@ -126,7 +127,7 @@ def decisions(data: bytes) -> None:
         bodies = [_body(choices) for _ in range(1 + choices.number(7))]
         read = [(body, read_request(body)) for body in bodies]
         batch = [r for _, r in read if not isinstance(r, UnreadableRequest)]
-        decided = decide(batch, movies, ledger, NOW)
+        decided = decide(batch, Snapshot(movies, ledger), NOW)
         answers = [_kind(decision) for decision in decided.decisions]
         readable = [body for body, r in read if not isinstance(r, UnreadableRequest)]
         assert answers == [seen.answer(model.read(body, None)) for body in readable]

@@ -9,7 +9,8 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from tests.acceptance.cinema import Cinema
 from tests.unit.values import NOW
-from worker.rules.decision import Decided, Movie, Request, decide
+from worker.rules.decision import Decided, Request, decide
+from worker.rules.snapshot import Movie
 from worker.store.audit import AuditReader, MovieRange
 from worker.store.store import Store
 
@@ -40,8 +41,8 @@ def book_meanwhile(cinema: Cinema, monkeypatch: pytest.MonkeyPatch, number: int 
 
 async def decided(store: Store, *requests: Request) -> Decided:
     movie_ids = {request.movie_id for request in requests if request.movie_id}
-    reading = await store.read(movie_ids, {request.request_id for request in requests})
-    return decide(requests, reading.movies, reading.ledger, NOW)
+    snapshot = await store.read(movie_ids, {request.request_id for request in requests})
+    return decide(requests, snapshot, NOW)
 
 
 async def commit(store: Store, decision: Decided) -> None:

@@ -16,7 +16,8 @@ from tests.simulation.matching import Document, finds, updated
 from tests.simulation.mongod import Mongod, Transaction
 from tests.simulation.workload import draw_edits, draw_movies
 from tests.simulation.world import World
-from worker.rules.decision import Booking, Movie, TimeSlot
+from worker.rules.decision import Booking
+from worker.rules.snapshot import Movie, TimeSlot
 from worker.store.documents import MOVIE_VALIDATOR, booking_update, movies_by_id
 
 CASES: Final = 300

@@ -22,7 +22,7 @@ from tests.integration.movies import (
 )
 from tests.unit.values import NOW, ask, faulty
 from worker.errors import Conflict, Refused
-from worker.rules.decision import TimeSlot
+from worker.rules.snapshot import TimeSlot
 from worker.service.recording import Recorder
 from worker.store.store import Store
 

@@ -81,8 +81,8 @@ async def test_an_overbooked_slot_from_before_does_not_stop_the_others_of_its_mo
     other = {"id": 2, "capacity": 5, "bookedCount": 0}
     await database.movies.insert_one({"_id": "heat", "timeSlots": [OVERBOOKED, other]})
     store = await Store.open(servers.mongodb_uri, database.name)
-    reading = await store.read(["heat"], [])
-    decided = decide([ask("a", slot=2), ask("b")], reading.movies, {}, NOW)
+    snapshot = await store.read(["heat"], [])
+    decided = decide([ask("a", slot=2), ask("b")], snapshot, NOW)
     await store.commit(decided.bookings, decided.outcomes)
     recorded = await store.outcomes(["a", "b"])
     assert (recorded["a"].outcome, recorded["b"].reason) == ("confirmed", "sold_out")

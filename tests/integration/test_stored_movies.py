@@ -20,7 +20,7 @@ from tests.integration.movies import (
     the_movie,
 )
 from tests.unit.values import ask
-from worker.rules.decision import Malformed, Movie, TimeSlot
+from worker.rules.snapshot import Malformed, Movie, TimeSlot
 from worker.store.store import Store
 
 

@@ -21,10 +21,11 @@ import worker.service.recording
 from contracts import OutcomeEvent
 from tests.simulation.mongod import Transaction
 from tests.simulation.process import PROCESS, Parts, Process, SimulatedSession
-from tests.simulation.store import Reading, SimulatedStore
+from tests.simulation.store import SimulatedStore
 from worker.broker.messages import Message
 from worker.errors import Conflict, WorkerError
-from worker.rules.decision import Booking, Decided, Decision, Malformed, Movie, Request, decide
+from worker.rules.decision import Booking, Decided, Decision, Request, decide
+from worker.rules.snapshot import Snapshot
 from worker.store import documents
 
 
@@ -58,7 +59,7 @@ class PublishesBeforeCommitting(SimulatedStore):
 class NeverLooksIntoTheLedger(SimulatedStore):
     """Takes each request for a new one."""
 
-    async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Reading:
+    async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Snapshot:
         return replace(await super().read(movie_ids, request_ids), ledger={})
 
 
@@ -102,14 +103,9 @@ class TakesOkForSuccess(SimulatedStore):
 _TOLD: Final[WeakKeyDictionary[Process, dict[str, Decision]]] = WeakKeyDictionary()
 
 
-def _decides_once(
-    requests: Sequence[Request],
-    movies: Mapping[str, Movie | Malformed],
-    ledger: Mapping[str, OutcomeEvent],
-    now: datetime,
-) -> Decided:
+def _decides_once(requests: Sequence[Request], snapshot: Snapshot, now: datetime) -> Decided:
     """Announces what it first decided, whatever was committed then."""
-    decided = decide(requests, movies, ledger, now)
+    decided = decide(requests, snapshot, now)
     told = _TOLD.setdefault(PROCESS.get(), {})
     pairs = zip(requests, decided.decisions, strict=True)
     return replace(decided, decisions=[told.setdefault(r.request_id, d) for r, d in pairs])

@@ -9,9 +9,8 @@ again while its result is unknown, and one that runs to its end though nobody wa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from pymongo.errors import AutoReconnect, PyMongoError
@@ -22,7 +21,8 @@ from tests.simulation.mongod import Mongod, Transaction
 from tests.simulation.roundtrip import Client, MajorityRoundTrip, RoundTrip
 from tests.simulation.world import World
 from worker.errors import Conflict, StoreUnusable
-from worker.rules.decision import Booking, Malformed, Movie
+from worker.rules.decision import Booking
+from worker.rules.snapshot import Snapshot
 from worker.store import documents
 from worker.store.abandoned import ABANDONED_AFTER_SECONDS
 from worker.store.driver_failures import translated_failures
@@ -31,14 +31,6 @@ COMMIT_ATTEMPTS: Final = 3
 UNKNOWN_RESULT: Final = "UnknownTransactionCommitResult"
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The movies and the ledger entries of a batch."""
-
-    movies: Mapping[str, Movie | Malformed]
-    ledger: Mapping[str, OutcomeEvent]
 
 
 class SimulatedStore:
@@ -70,7 +62,7 @@ class SimulatedStore:
         for commit in self._commits:
             commit.cancel()
 
-    async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Reading:
+    async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Snapshot:
         """Read what is stored under these ids, from either collection at a time of its own."""
         keys = [key for movie_id in sorted(movie_ids) for key in documents.movie_keys(movie_id)]
         with translated_failures():
@@ -82,7 +74,7 @@ class SimulatedStore:
             if name in request_ids and (since == "at once" or name in outcomes):
                 self.world.mishap("poison")
                 self.world.after(0, self._client.kill)
-        return Reading(documents.movies_by_id(movies), outcomes)
+        return Snapshot(documents.movies_by_id(movies), outcomes)
 
     async def newest_outcomes(self, request_ids: Collection[str]) -> dict[str, OutcomeEvent]:
         """What is recorded by now, once a majority has it."""

@@ -19,15 +19,8 @@ import tenacity
 
 from contracts import OutcomeEvent
 from worker.errors import Conflict, Refused, StoreUnusable, WorkerError
-from worker.rules.decision import Booking, Malformed, Movie, TimeSlot
-
-
-@dataclass(frozen=True)
-class FakeReading:
-    """What was stored at the time of the reading."""
-
-    movies: Mapping[str, Movie | Malformed]
-    ledger: Mapping[str, OutcomeEvent]
+from worker.rules.decision import Booking
+from worker.rules.snapshot import Movie, Snapshot, TimeSlot
 
 
 @dataclass
@@ -47,8 +40,8 @@ class FakeStore:
     between: Callable[[], Awaitable[None]] | None = None
     """Awaited between each reading and its commit: what other writers do meanwhile."""
 
-    async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> FakeReading:
-        return FakeReading(
+    async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Snapshot:
+        return Snapshot(
             movies={name: self.movies[name] for name in movie_ids if name in self.movies},
             ledger={
                 name: self.ledger[name]

@@ -13,7 +13,7 @@ from tests.unit.test_catalogue import OBJECT_ID, imported
 from tests.unit.values import movie as stored_movie
 from worker.commands.import_movies import GivenMovie, change_of
 from worker.errors import BadInput
-from worker.rules.decision import Malformed, Movie, TimeSlot
+from worker.rules.snapshot import Malformed, Movie, TimeSlot
 
 
 def of_slots(*slots: Mapping[str, Any], key: object = "heat") -> GivenMovie:

@@ -10,7 +10,8 @@ import pytest
 
 from contracts import OutcomeEvent
 from tests.unit.values import NOW, SECOND, ask, confirmed, faulty, found_invalid, movie, shown_all
-from worker.rules.decision import Malformed, Movie, Request, TimeSlot, decide
+from worker.rules.decision import Request, decide
+from worker.rules.snapshot import Malformed, Movie, Snapshot, TimeSlot
 
 CATALOGUE: Final[Mapping[str, Movie | Malformed]] = {
     "heat": movie(
@@ -196,7 +197,7 @@ def rows(table: Mapping[str, Row]) -> pytest.MarkDecorator:
 
 def check(row: Row) -> None:
     ledger = {entry.request_id: entry for entry in row.ledger}
-    assert shown_all(decide(row.requests, CATALOGUE, ledger, NOW)) == list(row.expected)
+    assert shown_all(decide(row.requests, Snapshot(CATALOGUE, ledger), NOW)) == list(row.expected)
 
 
 @rows(ONE_REQUEST)
@@ -220,7 +221,7 @@ def test_a_batch_is_decided_in_arrival_order(row: Row) -> None:
 
 
 def test_an_outcome_repeats_what_was_asked_and_when_it_was_decided() -> None:
-    (outcome,) = decide([ask()], CATALOGUE, {}, NOW).decisions
+    (outcome,) = decide([ask()], Snapshot(CATALOGUE, {}), NOW).decisions
     assert outcome == OutcomeEvent(
         request_id="r1",
         movie_id="heat",
@@ -235,7 +236,7 @@ def test_an_outcome_repeats_what_was_asked_and_when_it_was_decided() -> None:
 
 def test_an_invalid_outcome_has_the_errors_and_only_the_valid_fields() -> None:
     request = faulty(field="movieId")
-    (outcome,) = decide([request], CATALOGUE, {}, NOW).decisions
+    (outcome,) = decide([request], Snapshot(CATALOGUE, {}), NOW).decisions
     assert outcome == found_invalid(request).model_copy(update={"decided_at": NOW})
 
 
@@ -248,14 +249,14 @@ def test_only_new_outcomes_are_to_be_recorded_and_each_once() -> None:
         faulty("d"),
         ask("e", slot=3),
     ]
-    decided = decide(requests, CATALOGUE, {"c": confirmed(ask("c"))}, NOW)
+    decided = decide(requests, Snapshot(CATALOGUE, {"c": confirmed(ask("c"))}), NOW)
     assert [outcome.request_id for outcome in decided.outcomes] == ["a", "b", "d"]
 
 
 def test_the_bookings_of_a_movie_are_one_update_with_the_people_of_each_slot() -> None:
     heat = movie(slots={1: TimeSlot(10, 4), 2: TimeSlot(5, 0)})
     requests = [ask("a"), ask("b", slot=2, people=1), ask("c", people=3), ask("d", people=2)]
-    decided = decide(requests, {"heat": heat}, {}, NOW)
+    decided = decide(requests, Snapshot({"heat": heat}, {}), NOW)
     ((booked, people),) = [(booking.movie, booking.people) for booking in decided.bookings]
     assert (booked, people) == (heat, {1: 5, 2: 1})
 
@@ -267,15 +268,17 @@ def test_a_batch_without_a_confirmation_changes_no_movie() -> None:
         ask("c", movie="jaws"),
         faulty("d"),
     ]
-    assert decide(requests, CATALOGUE, {}, NOW).bookings == []
+    assert decide(requests, Snapshot(CATALOGUE, {}), NOW).bookings == []
 
 
 def test_an_empty_batch_comes_to_nothing() -> None:
-    decided = decide([], CATALOGUE, {}, NOW)
+    decided = decide([], Snapshot(CATALOGUE, {}), NOW)
     assert (decided.decisions, decided.outcomes, decided.bookings) == ([], [], [])
 
 
 def test_the_refusal_of_a_reused_id_tells_when_its_first_outcome_was() -> None:
-    (decision,) = decide([ask(people=3)], CATALOGUE, {"r1": confirmed(ask())}, NOW).decisions
+    (decision,) = decide(
+        [ask(people=3)], Snapshot(CATALOGUE, {"r1": confirmed(ask())}), NOW
+    ).decisions
     moment = (NOW - timedelta(hours=1)).isoformat()
     assert f"confirmed at {moment}" in str(decision)

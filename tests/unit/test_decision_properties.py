@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from contracts import OutcomeEvent
 from tests.unit.values import NOW, SECOND, ask, confirmed, faulty, found_invalid
-from worker.rules.decision import Movie, Request, Reused, TimeSlot, decide
+from worker.rules.decision import Request, Reused, decide
+from worker.rules.snapshot import Movie, Snapshot, TimeSlot
 
 # Few names, so that requests meet each other, the movies and the ledger.
 IDS: Final = st.sampled_from("abcdefgh")
@@ -53,7 +54,7 @@ Ledger = Mapping[str, OutcomeEvent]
 def test_no_slot_is_ever_booked_beyond_its_capacity(
     requests: Sequence[Request], movies: Movies, ledger: Ledger
 ) -> None:
-    for booking in decide(requests, movies, ledger, NOW).bookings:
+    for booking in decide(requests, Snapshot(movies, ledger), NOW).bookings:
         for slot_id, people in booking.people.items():
             slot = booking.movie.time_slots[slot_id]
             assert isinstance(slot, TimeSlot)
@@ -64,7 +65,7 @@ def test_no_slot_is_ever_booked_beyond_its_capacity(
 def test_the_bookings_are_the_people_of_the_new_confirmations(
     requests: Sequence[Request], movies: Movies, ledger: Ledger
 ) -> None:
-    decided = decide(requests, movies, ledger, NOW)
+    decided = decide(requests, Snapshot(movies, ledger), NOW)
     names = {id(movie): name for name, movie in movies.items()}
     booked = Counter[tuple[str, int]]()
     for booking in decided.bookings:
@@ -84,7 +85,7 @@ def test_the_same_input_gives_the_same_decisions_and_is_left_as_it_was(
     requests: Sequence[Request], movies: Movies, ledger: Ledger
 ) -> None:
     before = copy.deepcopy((requests, movies, ledger))
-    first, second = (decide(requests, movies, ledger, NOW) for _ in range(2))
+    first, second = (decide(requests, Snapshot(movies, ledger), NOW) for _ in range(2))
     assert first == second
     assert (requests, movies, ledger) == before
 
@@ -93,7 +94,7 @@ def test_the_same_input_gives_the_same_decisions_and_is_left_as_it_was(
 def test_each_request_gets_one_decision_and_in_its_place(
     requests: Sequence[Request], movies: Movies, ledger: Ledger
 ) -> None:
-    decisions = decide(requests, movies, ledger, NOW).decisions
+    decisions = decide(requests, Snapshot(movies, ledger), NOW).decisions
     assert len(decisions) == len(requests)
     for request, decision in zip(requests, decisions, strict=True):
         if isinstance(decision, OutcomeEvent):
@@ -106,7 +107,7 @@ def test_all_outcomes_of_one_request_id_are_one(
     requests: Sequence[Request], movies: Movies, ledger: Ledger
 ) -> None:
     seen = dict(ledger)
-    for decision in decide(requests, movies, ledger, NOW).decisions:
+    for decision in decide(requests, Snapshot(movies, ledger), NOW).decisions:
         if isinstance(decision, OutcomeEvent):
             assert seen.setdefault(decision.request_id, decision) == decision
         else:
@@ -117,9 +118,9 @@ def test_all_outcomes_of_one_request_id_are_one(
 def test_a_batch_decided_again_after_its_commit_is_only_replayed(
     requests: Sequence[Request], movies: Movies
 ) -> None:
-    first = decide(requests, movies, {}, NOW)
+    first = decide(requests, Snapshot(movies, {}), NOW)
     recorded = {outcome.request_id: outcome for outcome in first.outcomes}
-    again = decide(requests, movies, recorded, NOW + SECOND)
+    again = decide(requests, Snapshot(movies, recorded), NOW + SECOND)
     assert (again.outcomes, again.bookings) == ([], [])
     assert [type(d) for d in again.decisions] == [type(d) for d in first.decisions]
     for before, after in zip(first.decisions, again.decisions, strict=True):
@@ -130,6 +131,6 @@ def test_a_batch_decided_again_after_its_commit_is_only_replayed(
 def test_what_comes_later_in_a_batch_changes_nothing_before_it(
     requests: Sequence[Request], movies: Movies
 ) -> None:
-    whole = decide(requests, movies, {}, NOW).decisions
+    whole = decide(requests, Snapshot(movies, {}), NOW).decisions
     half = len(requests) // 2
-    assert decide(requests[:half], movies, {}, NOW).decisions == whole[:half]
+    assert decide(requests[:half], Snapshot(movies, {}), NOW).decisions == whole[:half]

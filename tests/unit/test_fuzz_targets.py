@@ -22,6 +22,7 @@ from worker import settings
 from worker.broker.wire import decoding as reading
 from worker.commands import import_movies as catalogue
 from worker.rules import decision
+from worker.rules.snapshot import TimeSlot
 
 PIECES: Final = tuple(word.encode() for word in WORDS)
 
@@ -65,7 +66,7 @@ def test_what_must_hold_of_a_target_holds_for_seeds_that_were_changed(target: st
     holds()
 
 
-def one_seat_too_many(slot: decision.TimeSlot) -> int:
+def one_seat_too_many(slot: TimeSlot) -> int:
     return max(0, slot.capacity - slot.booked_count + 1)
 
 
@@ -86,7 +87,7 @@ MISTAKES: Final[dict[str, tuple[str, object, str, object]]] = {
     ),
     "a seat too many": (
         "decisions",
-        decision.TimeSlot,
+        TimeSlot,
         "seats_available",
         property(one_seat_too_many),
     ),

@@ -13,7 +13,8 @@ from contracts import OutcomeEvent
 from tests.unit.fakes import FakeStore, VirtualTime
 from tests.unit.values import ask, faulty, movie
 from worker.errors import Conflict, Refused, StoreUnusable
-from worker.rules.decision import Request, TimeSlot
+from worker.rules.decision import Request
+from worker.rules.snapshot import TimeSlot
 from worker.service.lanes import LANES_MAX, QUIET_COMMITS, REQUESTS_PER_LANE_MIN, Lanes
 from worker.service.recording import Recorder
 

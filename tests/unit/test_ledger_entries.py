@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from contracts import InvalidRequest, ReservationRequest
 from tests.unit.values import NOW, SECOND, ask, faulty, movie
 from worker.commands.audit.entries import faults_of
-from worker.rules.decision import TimeSlot, decide
+from worker.rules.decision import decide
+from worker.rules.snapshot import Snapshot, TimeSlot
 from worker.store.documents import ledger_document
 
 Entry = dict[str, Any]
@@ -72,7 +73,7 @@ def test_what_the_rule_decides_and_the_store_writes_has_no_fault(
     requests: list[ReservationRequest | InvalidRequest],
 ) -> None:
     slots = {1: TimeSlot(1000, 0), 2: TimeSlot(5, 5)}
-    decided = decide(requests, {"heat": movie(slots=slots)}, {}, NOW)
+    decided = decide(requests, Snapshot({"heat": movie(slots=slots)}, {}), NOW)
     for outcome in decided.outcomes:
         assert list(faults_of(ledger_document(outcome))) == []
 

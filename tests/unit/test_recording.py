@@ -15,7 +15,8 @@ from contracts import OutcomeEvent
 from tests.unit.fakes import FakeStore, VirtualTime
 from tests.unit.values import NOW, ask, faulty, movie, shown
 from worker.errors import Conflict, Refused, StoreUnusable, WorkerError
-from worker.rules.decision import Decision, Malformed, Request, TimeSlot, Undecidable
+from worker.rules.decision import Decision, Request, Undecidable
+from worker.rules.snapshot import Malformed, TimeSlot
 from worker.service.recording import (
     BATCH_ATTEMPTS,
     LONGEST_WAIT_SECONDS,
@@ -33,8 +34,7 @@ pytestmark = pytest.mark.usefixtures("virtual_time")
 
 def store_with_room(capacity: int = 100, **options: object) -> FakeStore:
     store = FakeStore(movies={"heat": movie(slots={1: TimeSlot(capacity, 0)})})
-    for name, value in options.items():
-        setattr(store, name, value)
+    vars(store).update(options)
     return store
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from contracts import ReservationRequest
 from tests.unit.fakes import FakeStore
 from tests.unit.values import ask, movie, shown
-from worker.rules.decision import Movie, TimeSlot
+from worker.rules.snapshot import Movie, TimeSlot
 from worker.service.recording import Recorder
 
 ROOM_IN_THE_FIRST: Final = {1: TimeSlot(10, 9), 2: TimeSlot(5, 5)}

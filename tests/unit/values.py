@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from contracts import FieldProblem, InvalidRequest, OutcomeEvent, ReservationRequest
-from worker.rules.decision import Decided, Decision, Malformed, Movie, Reused, TimeSlot, Undecidable
+from worker.rules.decision import Decided, Decision, Reused, Undecidable
+from worker.rules.snapshot import Malformed, Movie, TimeSlot
 
 NOW: Final = datetime(2026, 11, 22, 18, 0, 0, 123000, tzinfo=UTC)
 SECOND: Final = timedelta(seconds=1)

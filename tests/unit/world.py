@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from tests.unit.fakes import REAL_SLEEP, FakeStore
 from tests.unit.values import movie
 from worker.broker.messages import Delivery, Message
-from worker.rules.decision import TimeSlot
+from worker.rules.snapshot import TimeSlot
 from worker.service.pipeline import Pipeline
 from worker.service.recording import Recorder
 

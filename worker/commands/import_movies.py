@@ -22,7 +22,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from worker.commands.terminal import listed
 from worker.errors import BadInput, Conflict, StoreUnusable
-from worker.rules.decision import Malformed, Movie
+from worker.rules.snapshot import Malformed, Movie
 from worker.settings import Settings
 from worker.store.documents import Document
 from worker.store.movie_changes import MovieChange, decoded, movie_id_of, one_line, require_storable

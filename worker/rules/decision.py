@@ -1,7 +1,7 @@
 """The rule that decides a reservation: a pure function from what was read to what is to be written.
 
-No I/O, no clock and no randomness: the same batch, the same movies, the same ledger and the
-same ``now`` always give the same decisions. Nothing here is true until it has been committed.
+No I/O, no clock and no randomness: the same requests, the same snapshot and the same ``now`` always
+give the same decisions. A decision becomes an outcome only when it has been committed.
 """
 
 from __future__ import annotations
@@ -12,37 +12,9 @@ from datetime import datetime
 from typing import Final
 
 from contracts import InvalidRequest, OutcomeEvent, RejectionReason, ReservationRequest
+from worker.rules.snapshot import Malformed, Movie, Snapshot, TimeSlot
 
 Request = ReservationRequest | InvalidRequest
-
-
-@dataclass(frozen=True, slots=True)
-class TimeSlot:
-    """The numbers of one time slot, as they were read."""
-
-    capacity: int
-    booked_count: int
-
-    @property
-    def seats_available(self) -> int:
-        """Never negative, though another writer may have overbooked the slot."""
-        return max(0, self.capacity - self.booked_count)
-
-
-@dataclass(frozen=True, slots=True)
-class Malformed:
-    """A movie or time slot that is stored in a form which allows no decision, and why."""
-
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Movie:
-    """A movie as it was read; ``key`` is its ``_id`` and means something only to the store."""
-
-    key: object
-    version: int
-    time_slots: Mapping[int, TimeSlot | Malformed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +38,7 @@ _CONTENT_FIELDS: Final = frozenset({"movieId", "timeSlotId", "numberOfPeople"})
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """The people to be added to time slots of one movie, as a single versioned update."""
+    """The people to be added to each time slot of one movie, as a single versioned update."""
 
     movie: Movie
     people: Mapping[int, int]
@@ -74,7 +46,7 @@ class Booking:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What a batch came to: a decision for each request, in order, and what is to be committed."""
+    """What a batch comes to: a decision for each request, in order, and what is to be committed."""
 
     decisions: Sequence[Decision]
     outcomes: Sequence[OutcomeEvent]
@@ -83,7 +55,7 @@ class Decided:
 
 @dataclass(slots=True)
 class _Room:
-    """The room in one movie while its batch is being decided."""
+    """The seats left in one movie while its batch is being decided."""
 
     movie: Movie
     people: dict[int, int] = field(default_factory=dict)
@@ -94,7 +66,7 @@ class _Room:
         return self.movie.version + 1 if self.people else self.movie.version
 
     def seats_available(self, time_slot_id: int) -> int | None:
-        """The seats still to be had; None if there is no such time slot."""
+        """The seats that are still available; None if there is no such time slot."""
         time_slot = self.movie.time_slots.get(time_slot_id)
         if not isinstance(time_slot, TimeSlot):
             return None
@@ -104,27 +76,25 @@ class _Room:
         self.people[time_slot_id] = self.people.get(time_slot_id, 0) + number_of_people
 
 
-def decide(
-    requests: Sequence[Request],
-    movies: Mapping[str, Movie | Malformed],
-    ledger: Mapping[str, OutcomeEvent],
-    now: datetime,
-) -> Decided:
-    """Decide in arrival order; each confirmation takes its seats before the next is looked at.
+def decide(requests: Sequence[Request], snapshot: Snapshot, now: datetime) -> Decided:
+    """Decide in arrival order: each confirmation takes its seats before the next request is judged.
 
-    ``movies`` and ``ledger`` hold what was read for the movie ids and request ids of the batch;
-    what is missing there does not exist. ``now`` is the time of every decision of the batch.
+    ``now`` is the time of every decision of the batch.
     """
-    rooms = {name: _Room(movie) for name, movie in movies.items() if isinstance(movie, Movie)}
+    rooms = {
+        movie_id: _Room(movie)
+        for movie_id, movie in snapshot.movies.items()
+        if isinstance(movie, Movie)
+    }
     recorded: dict[str, OutcomeEvent] = {}
     decisions: list[Decision] = []
     for request in requests:
         # Idempotency comes before every other rule: a request that has an outcome keeps it.
-        earlier = ledger.get(request.request_id) or recorded.get(request.request_id)
+        earlier = snapshot.ledger.get(request.request_id) or recorded.get(request.request_id)
         if earlier is not None:
             decisions.append(repeated(request, earlier))
-        elif (fault := _stored_fault(request, movies)) is not None:
-            decisions.append(Undecidable(fault.detail))
+        elif (malformed := _malformed(request, snapshot)) is not None:
+            decisions.append(Undecidable(malformed.detail))
         else:
             outcome = _first_outcome(request, rooms.get(request.movie_id or ""), now)
             recorded[request.request_id] = outcome
@@ -137,7 +107,7 @@ def decide(
 
 
 def _first_outcome(request: Request, room: _Room | None, now: datetime) -> OutcomeEvent:
-    """The contract's table of reasons, from the top: the first that holds is the reason."""
+    """The contract's reasons in their order: the first that holds is the reason."""
     if isinstance(request, InvalidRequest):
         return _outcome(request, "invalid_request", now)
     if room is None:
@@ -175,7 +145,7 @@ def _outcome(
 
 
 def repeated(request: Request, earlier: OutcomeEvent) -> OutcomeEvent | Reused:
-    """The earlier outcome, if it answers this request; the content decides, not the id alone."""
+    """The earlier outcome if it answers this request: the content decides, not the id alone."""
     if _content_of(request) == _content_of(earlier):
         return earlier
     return Reused(
@@ -187,8 +157,8 @@ def repeated(request: Request, earlier: OutcomeEvent) -> OutcomeEvent | Reused:
 def _content_of(message: Request | OutcomeEvent) -> tuple[object, ...]:
     """The movie, the time slot and the people that were asked for, and nothing else of the body.
 
-    A value that broke its rule stands in the errors, not in its field, so those of these three
-    fields are part of the content; None tells a valid request from one with no such errors.
+    A value that broke its rule is in the errors and not in its field, so the errors of these three
+    fields are part of the content. None distinguishes a valid request from one without such errors.
     """
     errors = None if isinstance(message, ReservationRequest) else message.errors
     return (
@@ -199,10 +169,10 @@ def _content_of(message: Request | OutcomeEvent) -> tuple[object, ...]:
     )
 
 
-def _stored_fault(request: Request, movies: Mapping[str, Movie | Malformed]) -> Malformed | None:
-    """What is wrong with the stored movie or time slot that this request is for, if anything."""
+def _malformed(request: Request, snapshot: Snapshot) -> Malformed | None:
+    """The stored movie or time slot that this request is for, if it is malformed."""
     if isinstance(request, InvalidRequest):
         return None
-    movie = movies.get(request.movie_id)
+    movie = snapshot.movies.get(request.movie_id)
     stored = movie.time_slots.get(request.time_slot_id) if isinstance(movie, Movie) else movie
     return stored if isinstance(stored, Malformed) else None

@@ -31,14 +31,13 @@ from worker.rules.decision import (
     Booking,
     Decided,
     Decision,
-    Malformed,
-    Movie,
     Request,
     Reused,
     Undecidable,
     decide,
     repeated,
 )
+from worker.rules.snapshot import Snapshot
 from worker.service.lanes import Lanes
 
 log: Final = logging.getLogger(__name__)
@@ -68,19 +67,10 @@ RabbitMQ before 4.3 counts that as a failed delivery; yet well below its consume
 minutes."""
 
 
-class Reading(Protocol):
-    """What is stored under the ids of a batch."""
-
-    @property
-    def movies(self) -> Mapping[str, Movie | Malformed]: ...
-    @property
-    def ledger(self) -> Mapping[str, OutcomeEvent]: ...
-
-
 class LedgerStore(Protocol):
     """What recording needs of the store."""
 
-    async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Reading: ...
+    async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Snapshot: ...
     async def commit(
         self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]
     ) -> None: ...
@@ -188,8 +178,8 @@ class Recorder:
     async def _attempt(self, requests: Sequence[Request]) -> list[Decision]:
         """Read, decide, commit, once."""
         movie_ids = {request.movie_id for request in requests if request.movie_id is not None}
-        reading = await self._store.read(movie_ids, {request.request_id for request in requests})
-        decided: Decided = decide(requests, reading.movies, reading.ledger, self._now())
+        snapshot = await self._store.read(movie_ids, {request.request_id for request in requests})
+        decided: Decided = decide(requests, snapshot, self._now())
         await self._require_no_outcomes(requests, decided.decisions)
         if decided.outcomes:
             try:

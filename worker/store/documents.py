@@ -15,7 +15,8 @@ from bson import ObjectId
 from pymongo import UpdateOne
 
 from contracts import FieldProblem, OutcomeEvent
-from worker.rules.decision import Booking, Malformed, Movie, TimeSlot
+from worker.rules.decision import Booking
+from worker.rules.snapshot import Malformed, Movie, TimeSlot
 
 Document = dict[str, Any]  # What the driver itself takes and gives.
 

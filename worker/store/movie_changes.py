@@ -21,7 +21,7 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from worker.errors import BadInput
-from worker.rules.decision import Movie, TimeSlot
+from worker.rules.snapshot import Movie, TimeSlot
 from worker.store.documents import Document, as_read
 from worker.store.driver_failures import DUPLICATE_KEY, WRITE_CONFLICT, translated_failures
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import Any, Final, Self
 
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession
@@ -20,7 +19,8 @@ from pymongo.read_concern import ReadConcern
 
 from contracts import OutcomeEvent
 from worker.errors import Conflict, StoreUnusable
-from worker.rules.decision import Booking, Malformed, Movie
+from worker.rules.decision import Booking
+from worker.rules.snapshot import Malformed, Movie, Snapshot
 from worker.store import documents
 from worker.store.abandoned import APP_NAME, abort_abandoned_transactions
 from worker.store.client import client_of
@@ -50,14 +50,6 @@ CLOSE_TIMEOUT_SECONDS: Final = 1
 
 COMMIT_ATTEMPTS: Final = 3
 """A commit whose result is unknown may be sent again; MongoDB does it once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The movies and the ledger entries of a batch, as a majority of the replica set has them."""
-
-    movies: Mapping[str, Movie | Malformed]
-    ledger: Mapping[str, OutcomeEvent]
 
 
 class Store:
@@ -116,13 +108,13 @@ class Store:
         """The movies, for an import."""
         return Catalogue(self._movies)
 
-    async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Reading:
+    async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Snapshot:
         """Read what is stored under these ids; raises StoreUnusable."""
         with translated_failures():
             movies, ledger = await asyncio.gather(
                 self._read_movies(movie_ids), self.outcomes(request_ids)
             )
-        return Reading(movies=movies, ledger=ledger)
+        return Snapshot(movies=movies, ledger=ledger)
 
     async def _read_movies(self, movie_ids: Collection[str]) -> dict[str, Movie | Malformed]:
         if not movie_ids:

@@ -27,7 +27,7 @@ from worker.commands.dead_letters.selection import (
 from worker.commands.dead_letters.show import counts_table, tables
 from worker.commands.prompt import require_consent
 from worker.errors import BrokerUnusable
-from worker.rules.decision import decide
+from worker.rules.decision import repeated
 from worker.service.announcement import outcome_events
 from worker.settings import Settings
 from worker.store.ledger import Ledger, open_ledger
@@ -80,13 +80,9 @@ def plan_for(dead_letter: ReadDeadLetter, recorded: OutcomeEvent | None) -> Plan
     none."""
     if isinstance(dead_letter.request, UnreadableRequest) or recorded is None:
         return SendBack()
-    # The rule itself says whether the outcome is that of this request, or of another one that
-    # had its id first.
-    decided = decide(
-        [dead_letter.request], {}, {recorded.request_id: recorded}, recorded.decided_at
-    )
-    (decision,) = decided.decisions
-    return decision if isinstance(decision, OutcomeEvent) else Leave()
+    # The outcome may be that of another request, which had the id first.
+    answer = repeated(dead_letter.request, recorded)
+    return answer if isinstance(answer, OutcomeEvent) else Leave()
 
 
 def messages_for(dead_letter: DeadLetter, plan: Plan) -> list[Message]:
