@@ -27,11 +27,11 @@ GROWTH_KIB_MAX: Final = 8 * 1024
 IMPATIENT: Final = """
 import sys
 import worker.broker.publisher
-import worker.service.recording
+import worker.service.contention
 from worker.cli import main
 
 worker.broker.publisher.SLOW_CONFIRM_SECONDS = 1
-worker.service.recording.OUTAGE_SECONDS = 2
+worker.service.contention.OUTAGE_SECONDS = 2
 sys.exit(main(sys.argv[1:]))
 """
 """The worker, but what it waits minutes for, far below the consumer timeout, takes seconds."""

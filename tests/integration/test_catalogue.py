@@ -16,8 +16,8 @@ from bson import ObjectId
 from pymongo.asynchronous.collection import AsyncCollection
 
 from tests.acceptance.cinema import Cinema
+from tests.unit.fakes import record
 from tests.unit.values import ask
-from worker.commands import import_movies as catalogue
 from worker.commands.import_movies import BATCH_SIZE, import_documents, import_movies
 from worker.errors import BadInput, StoreUnusable
 from worker.service.recording import Recorder
@@ -251,7 +251,7 @@ async def test_an_import_gets_through_while_a_movie_is_booked_all_the_time(
     async def book() -> int:
         requests = (ask(f"r{number}", people=1) for number in itertools.count())
         while not done.is_set():
-            await Recorder(store).record([next(requests)])
+            await record(Recorder(store), [next(requests)])
         return int(next(requests).request_id[1:])
 
     booking = asyncio.create_task(book())
@@ -271,7 +271,7 @@ async def test_a_movie_that_others_change_for_ever_is_refused_at_last(
     settings: Settings, movies: Movies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await movies.insert_one(movie("heat", version=1))
-    monkeypatch.setattr(catalogue, "LOST_RACES_SECONDS", 0)
+    monkeypatch.setattr("worker.commands.import_movies.LOST_RACES_SECONDS", 0)
     raising = {"$inc": {"version": 1}}
     after_the_first_read(monkeypatch, lambda: movies.update_one({"_id": "heat"}, raising))
     with pytest.raises(BadInput, match="movie heat: other writers kept changing it"):

@@ -20,6 +20,7 @@ from tests.integration.movies import (
     slot,
     the_movie,
 )
+from tests.unit.fakes import record
 from tests.unit.values import NOW, ask, faulty
 from worker.errors import Conflict, Refused
 from worker.rules.snapshot import TimeSlot
@@ -229,6 +230,6 @@ async def test_a_transaction_that_a_dead_worker_left_open_does_not_block_a_movie
         await session.start_transaction()
         movies = dead.get_database(database.name).movies
         await movies.update_one({"_id": "heat"}, {"$inc": {"version": 1}}, session=session)
-        (outcome,) = await Recorder(store).record([ask()])
+        (outcome,) = await record(Recorder(store), [ask()])
     assert isinstance(outcome, OutcomeEvent)
     assert (outcome.outcome, outcome.movie_version) == ("confirmed", 8)

@@ -19,8 +19,9 @@ import tenacity
 
 from contracts import OutcomeEvent
 from worker.errors import Conflict, Refused, StoreUnusable, WorkerError
-from worker.rules.decision import Booking
+from worker.rules.decision import Booking, Decision, Request
 from worker.rules.snapshot import Movie, Snapshot, TimeSlot
+from worker.service.recording import Recorder
 
 
 @dataclass
@@ -88,6 +89,15 @@ def _booked(booking: Booking) -> Movie:
         if slot.booked_count + people > slot.capacity:
             raise Refused("the validator holds bookedCount to the capacity")
     return replace(booking.movie, version=booking.movie.version + 1, time_slots=slots)
+
+
+async def record(recorder: Recorder, requests: Sequence[Request]) -> list[Decision]:
+    """Record the outcomes of a batch, attempt by attempt, as the pipeline does."""
+    recording = recorder.recording(requests)
+    async for attempt in recording:
+        with attempt:
+            await attempt.commit(attempt.decide(await attempt.read()))
+    return recording.decisions
 
 
 REAL_SLEEP: Final = asyncio.sleep

@@ -118,7 +118,7 @@ def test_the_rules_import_the_contracts_and_nothing_else_of_ours(path: Path) -> 
     assert not [m for m in ours if not m.startswith(("contracts", "worker.rules"))]
 
 
-SERVICE_WITHOUT_DRIVERS: Final = ("announcement", "lanes", "pipeline", "recording")
+SERVICE_WITHOUT_DRIVERS: Final = ("announcement", "contention", "pipeline", "recording")
 VALUES_OF_THE_BROKER: Final = ("worker.broker.messages", "worker.broker.reply_address")
 
 

@@ -10,7 +10,7 @@ from tests.unit.world import World, delivery
 from worker.broker.messages import ATTEMPTS_MAX, POISON_FAILURES
 
 
-async def test_a_hopeless_delivery_is_dead_lettered_without_another_attempt() -> None:
+async def test_an_exhausted_delivery_is_dead_lettered_untried() -> None:
     world = World([[replace(delivery(1), failures=ATTEMPTS_MAX)]])
     await world.run()
     (letter,) = world.published
@@ -19,7 +19,19 @@ async def test_a_hopeless_delivery_is_dead_lettered_without_another_attempt() ->
     assert (world.store.tried, world.settled, world.failed) == ([], [1], [])
 
 
-async def test_the_recorded_outcome_of_a_hopeless_delivery_is_published_before_its_letter() -> None:
+async def test_only_the_exhausted_delivery_of_a_batch_is_given_up() -> None:
+    exhausted = replace(delivery(2), failures=ATTEMPTS_MAX)
+    unreadable = replace(delivery(4), body=b"junk", failures=ATTEMPTS_MAX)
+    world = World([[delivery(1), exhausted, delivery(3), unreadable]])
+    pipeline = await world.run()
+    assert world.store.tried == [["r1", "r3"]]
+    assert world.settled == [1, 2, 3, 4]
+    errors = [message.headers.get("x-reservation-error") for message in world.published]
+    assert errors == [None, "undeliverable", None, "unreadable_request"]
+    assert pipeline.answered == {"confirmed": 2, "undeliverable": 1, "unreadable_request": 1}
+
+
+async def test_its_recorded_outcome_is_published_before_the_dead_letter() -> None:
     world = World([[delivery(1)], [replace(delivery(2, "r1"), failures=ATTEMPTS_MAX)]])
     await world.run()
     event, again, letter = world.published
@@ -27,9 +39,7 @@ async def test_the_recorded_outcome_of_a_hopeless_delivery_is_published_before_i
     assert (again.exchange, letter.exchange) == (topology.EVENTS, topology.DEAD_LETTERS)
 
 
-async def test_a_hopeless_delivery_with_the_id_of_another_request_does_not_get_its_outcome() -> (
-    None
-):
+async def test_with_the_id_of_another_request_it_is_called_reused() -> None:
     """Nobody who asked for six seats is told that somebody else has two."""
     other = replace(
         delivery(2),
@@ -44,14 +54,14 @@ async def test_a_hopeless_delivery_with_the_id_of_another_request_does_not_get_i
     assert letter.headers["x-reservation-error"] == "request_id_reused"
 
 
-async def test_a_hopeless_delivery_that_cannot_be_read_is_called_unreadable() -> None:
+async def test_an_exhausted_delivery_of_junk_is_called_unreadable() -> None:
     exhausted = replace(delivery(1), body=b"junk", failures=ATTEMPTS_MAX)
     world = World([[exhausted]])
     await world.run()
     assert world.published[0].headers["x-reservation-error"] == "unreadable_request"
 
 
-async def test_a_suspect_is_still_tried() -> None:
+async def test_what_may_be_poison_is_still_tried() -> None:
     world = World([[replace(delivery(1), failures=POISON_FAILURES)]])
     await world.run()
     assert world.store.tried == [["r1"]]

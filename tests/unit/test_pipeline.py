@@ -172,7 +172,7 @@ async def test_when_mongodb_stays_away_what_is_recorded_is_still_announced() -> 
         [[delivery(1)], [delivery(2)]],
         publish_gates=[confirming],
         commit_gates=[Gate(opened=True), committing],
-        should_give_up=True,
+        is_stopping=True,
     )
     running = asyncio.create_task(world.run())
     await confirming.reach()

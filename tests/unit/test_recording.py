@@ -12,22 +12,21 @@ from unittest.mock import ANY
 import pytest
 
 from contracts import OutcomeEvent
-from tests.unit.fakes import FakeStore, VirtualTime
+from tests.unit.fakes import FakeStore, VirtualTime, record
 from tests.unit.values import NOW, ask, faulty, movie, shown
 from worker.errors import Conflict, Refused, StoreUnusable, WorkerError
 from worker.rules.decision import Decision, Request, Undecidable
 from worker.rules.snapshot import Malformed, TimeSlot
-from worker.service.recording import (
+from worker.service.contention import (
     BATCH_ATTEMPTS,
-    LONGEST_WAIT_SECONDS,
     LOSING_STREAK,
     ONE_MOVIE_SECONDS,
     OUTAGE_SECONDS,
     REFUSED_ATTEMPTS,
     TURN_SECONDS,
     TURNS_AFTER_CONFLICT,
-    Recorder,
 )
+from worker.service.recording import LONGEST_WAIT_SECONDS, Recorder
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
@@ -48,33 +47,33 @@ def outcomes(decisions: Sequence[Decision]) -> list[str]:
 
 async def test_what_is_answered_is_what_the_ledger_holds() -> None:
     store = store_with_room()
-    decisions = await recorder_of(store).record([ask("a"), ask("b")])
+    decisions = await record(recorder_of(store), [ask("a"), ask("b")])
     assert decisions == [store.ledger["a"], store.ledger["b"]]
 
 
 async def test_a_batch_is_one_commit() -> None:
     store = store_with_room()
     recorder = recorder_of(store)
-    await recorder.record([ask(str(number)) for number in range(20)])
+    await record(recorder, [ask(str(number)) for number in range(20)])
     assert (len(store.tried), recorder.tally.commits) == (1, 1)
 
 
 async def test_a_batch_of_nothing_touches_nothing() -> None:
     store = store_with_room(always=StoreUnusable())
-    assert await recorder_of(store).record([]) == []
+    assert await record(recorder_of(store), []) == []
 
 
 async def test_a_batch_of_replays_writes_nothing() -> None:
     store = store_with_room()
-    first = await recorder_of(store).record([ask("a")])
-    assert await recorder_of(store).record([ask("a")]) == first
+    first = await record(recorder_of(store), [ask("a")])
+    assert await record(recorder_of(store), [ask("a")]) == first
     assert len(store.tried) == 1
 
 
 async def test_times_are_kept_to_the_millisecond_as_the_ledger_keeps_them() -> None:
     exact = datetime(2026, 11, 22, 18, 0, 0, 123999, tzinfo=UTC)
     recorder = Recorder(store_with_room(), clock=lambda: exact)
-    (outcome,) = await recorder.record([ask()])
+    (outcome,) = await record(recorder, [ask()])
     assert isinstance(outcome, OutcomeEvent)
     assert outcome.decided_at == exact - timedelta(microseconds=999)
 
@@ -82,7 +81,7 @@ async def test_times_are_kept_to_the_millisecond_as_the_ledger_keeps_them() -> N
 @pytest.mark.parametrize("failure", [Conflict("race"), Refused("rule"), StoreUnusable("away")])
 async def test_a_failed_commit_is_tried_again(failure: WorkerError) -> None:
     store = store_with_room(failures=deque([failure]))
-    assert outcomes(await recorder_of(store).record([ask("a"), ask("b")])) == ["confirmed"] * 2
+    assert outcomes(await record(recorder_of(store), [ask("a"), ask("b")])) == ["confirmed"] * 2
     assert store.tried == [["a", "b"]] * 2
 
 
@@ -93,7 +92,7 @@ async def test_a_lost_race_is_decided_again_from_what_is_stored_by_then() -> Non
         store.movies["heat"] = movie(version=8, slots={1: TimeSlot(2, 1)})
 
     store.between = book_meanwhile
-    (decision,) = await recorder_of(store).record([ask()])
+    (decision,) = await record(recorder_of(store), [ask()])
     assert shown(decision) == "sold_out, version 8, 1 left"
 
 
@@ -107,7 +106,7 @@ async def test_two_recorders_with_one_request_record_it_once() -> None:
 
     store.between = wait_for_the_other
     first, second = await asyncio.gather(
-        *(recorder.record([ask()]) for recorder in (recorder_of(store), recorder_of(store)))
+        *(record(recorder, [ask()]) for recorder in (recorder_of(store), recorder_of(store)))
     )
     assert first == second
     assert store.movies["heat"].time_slots[1] == TimeSlot(100, 2)
@@ -118,7 +117,7 @@ async def test_a_retry_is_logged_with_its_cause_before_it_waits(
 ) -> None:
     caplog.set_level(logging.INFO, "worker.service.recording")
     store = store_with_room(failures=deque([Conflict("the race"), StoreUnusable("no primary")]))
-    await recorder_of(store).record([ask()])
+    await record(recorder_of(store), [ask()])
     first, second = caplog.messages
     assert "attempt 1" in first
     assert "Conflict: the race" in first
@@ -133,7 +132,7 @@ async def test_a_batch_that_keeps_losing_races_is_halved() -> None:
     store = store_with_room(failures=deque([Conflict()] * BATCH_ATTEMPTS))
     requests = [ask("a"), ask("b", movie="alien"), ask("c"), ask("d", movie="alien")]
     expected = ["confirmed", "rejected"] * 2
-    assert outcomes(await recorder_of(store).record(requests)) == expected
+    assert outcomes(await record(recorder_of(store), requests)) == expected
     assert store.tried[BATCH_ATTEMPTS:] == [["a", "b"], ["c", "d"]]
 
 
@@ -141,14 +140,14 @@ async def test_a_batch_for_one_movie_is_not_halved_for_losing_races() -> None:
     """Two halves would want the same movie again, and one commit would become two."""
     store = store_with_room(failures=deque([Conflict()] * 5 * BATCH_ATTEMPTS))
     requests = [ask(name) for name in "abcd"]
-    assert outcomes(await recorder_of(store).record(requests)) == ["confirmed"] * 4
+    assert outcomes(await record(recorder_of(store), requests)) == ["confirmed"] * 4
     assert {tuple(tried) for tried in store.tried} == {tuple("abcd")}
 
 
 async def test_halving_finds_the_one_request_that_mongodb_refuses() -> None:
     store = store_with_room(poison={"13"})
     requests = [ask(str(number), people=1) for number in range(20)]
-    decisions = await recorder_of(store).record(requests)
+    decisions = await record(recorder_of(store), requests)
     assert [isinstance(decision, Undecidable) for decision in decisions] == [
         request.request_id == "13" for request in requests
     ]
@@ -157,7 +156,7 @@ async def test_halving_finds_the_one_request_that_mongodb_refuses() -> None:
 
 
 async def test_a_refusal_is_explained_in_the_answer() -> None:
-    (decision,) = await recorder_of(store_with_room(poison={"a"})).record([ask("a")])
+    (decision,) = await record(recorder_of(store_with_room(poison={"a"})), [ask("a")])
     assert isinstance(decision, Undecidable)
     assert "a request is poisonous" in decision.detail
 
@@ -165,22 +164,22 @@ async def test_a_refusal_is_explained_in_the_answer() -> None:
 async def test_what_cannot_be_decided_now_but_was_a_moment_ago_keeps_its_outcome() -> None:
     """The entry was not on a majority when it was read, and the movie was spoilt since."""
     store = store_with_room()
-    (first,) = await recorder_of(store).record([ask("a")])
+    (first,) = await record(recorder_of(store), [ask("a")])
     store.movies["heat"] = Malformed("movie heat: version is 'x', not a whole number")  # type: ignore[assignment]
     store.too_recent = {"a"}
-    assert await recorder_of(store).record([ask("a"), ask("b")]) == [first, Undecidable(ANY)]
+    assert await record(recorder_of(store), [ask("a"), ask("b")]) == [first, Undecidable(ANY)]
 
 
 async def test_what_mongodb_refuses_now_but_took_a_moment_ago_keeps_its_outcome() -> None:
     store = store_with_room()
-    (first,) = await recorder_of(store).record([ask("a")])
+    (first,) = await record(recorder_of(store), [ask("a")])
     store.too_recent, store.always = {"a"}, Refused("again")
-    assert await recorder_of(store).record([ask("a")]) == [first]
+    assert await record(recorder_of(store), [ask("a")]) == [first]
 
 
 async def test_a_request_that_is_refused_alone_is_tried_only_a_few_times() -> None:
     store = store_with_room(poison={"a"})
-    await recorder_of(store).record([ask("a")])
+    await record(recorder_of(store), [ask("a")])
     assert len(store.tried) == REFUSED_ATTEMPTS
 
 
@@ -188,7 +187,7 @@ async def test_decisions_come_in_the_order_of_the_requests_however_often_they_ar
     store = store_with_room(poison={"c", "f"})
     requests: list[Request] = [ask(name) for name in "abcdef"]
     requests += [faulty("g"), ask("a")]
-    decisions = await recorder_of(store).record(requests)
+    decisions = await record(recorder_of(store), requests)
     assert outcomes(decisions) == [
         *["confirmed", "confirmed", "Undecidable"],
         *["confirmed", "confirmed", "Undecidable", "rejected", "confirmed"],
@@ -198,7 +197,7 @@ async def test_decisions_come_in_the_order_of_the_requests_however_often_they_ar
 
 async def test_a_lone_request_may_lose_more_races_than_a_batch(virtual_time: VirtualTime) -> None:
     store = store_with_room(failures=deque([Conflict()] * 10 * BATCH_ATTEMPTS))
-    assert outcomes(await recorder_of(store).record([ask()])) == ["confirmed"]
+    assert outcomes(await record(recorder_of(store), [ask()])) == ["confirmed"]
     assert max(virtual_time.slept_seconds) <= LONGEST_WAIT_SECONDS
 
 
@@ -207,14 +206,14 @@ async def test_a_lone_request_that_loses_every_race_is_no_fault_of_its_own(
 ) -> None:
     store = store_with_room(always=Conflict("again"))
     with pytest.raises(StoreUnusable, match="again"):
-        await recorder_of(store).record([ask()])
+        await record(recorder_of(store), [ask()])
     assert virtual_time.now_seconds >= ONE_MOVIE_SECONDS
     assert virtual_time.now_seconds < ONE_MOVIE_SECONDS + 2 * LONGEST_WAIT_SECONDS
 
 
 async def test_a_batch_is_held_through_an_outage_and_not_halved(virtual_time: VirtualTime) -> None:
     store = store_with_room(failures=deque([StoreUnusable()] * 3 * BATCH_ATTEMPTS))
-    assert outcomes(await recorder_of(store).record([ask("a"), ask("b")])) == ["confirmed"] * 2
+    assert outcomes(await record(recorder_of(store), [ask("a"), ask("b")])) == ["confirmed"] * 2
     assert {tuple(tried) for tried in store.tried} == {("a", "b")}
     assert 0 < virtual_time.now_seconds < OUTAGE_SECONDS
 
@@ -222,38 +221,38 @@ async def test_a_batch_is_held_through_an_outage_and_not_halved(virtual_time: Vi
 async def test_a_batch_is_given_up_when_mongodb_stays_away(virtual_time: VirtualTime) -> None:
     store = store_with_room(always=StoreUnusable("no primary"))
     with pytest.raises(StoreUnusable, match="no primary"):
-        await recorder_of(store).record([ask("a"), ask("b")])
+        await record(recorder_of(store), [ask("a"), ask("b")])
     assert virtual_time.now_seconds >= OUTAGE_SECONDS
 
 
 async def test_an_outage_is_not_waited_for_during_a_stop(virtual_time: VirtualTime) -> None:
     store = store_with_room(always=StoreUnusable())
-    recorder = Recorder(store, should_give_up=lambda: True)
+    recorder = Recorder(store, is_stopping=lambda: True)
     with pytest.raises(StoreUnusable):
-        await recorder.record([ask()])
+        await record(recorder, [ask()])
     assert virtual_time.slept_seconds == []
 
 
 async def test_a_lost_race_is_tried_again_even_during_a_stop() -> None:
     store = store_with_room(failures=deque([Conflict()]))
-    recorder = Recorder(store, should_give_up=lambda: True)
-    assert outcomes(await recorder.record([ask()])) == ["confirmed"]
+    recorder = Recorder(store, is_stopping=lambda: True)
+    assert outcomes(await record(recorder, [ask()])) == ["confirmed"]
 
 
 async def test_races_lost_again_and_again_make_it_look_for_what_dead_workers_left_behind() -> None:
     store = store_with_room(failures=deque([Conflict()] * (LOSING_STREAK - 1)))
     recorder = recorder_of(store)
-    await recorder.record([ask("a")])
+    await record(recorder, [ask("a")])
     assert store.abandoned_aborted == 0
     store.failures.extend([Conflict()] * 2 * LOSING_STREAK)
-    await recorder.record([ask("b")])
+    await record(recorder, [ask("b")])
     assert store.abandoned_aborted == 2
 
 
 async def test_a_failure_to_clear_the_way_is_no_failure_of_the_batch() -> None:
     store = store_with_room(failures=deque([Conflict()] * (LOSING_STREAK + 1)))
     store.aborting_fails = True
-    assert outcomes(await recorder_of(store).record([ask()])) == ["confirmed"]
+    assert outcomes(await record(recorder_of(store), [ask()])) == ["confirmed"]
     assert store.abandoned_aborted == 1
 
 
@@ -262,10 +261,10 @@ async def test_who_has_met_others_on_a_movie_lets_them_have_a_turn_until_it_is_q
 ) -> None:
     store = store_with_room(failures=deque([Conflict()]))
     recorder = recorder_of(store)
-    await recorder.record([ask("first")])
+    await record(recorder, [ask("first")])
     virtual_time.slept_seconds.clear()
     for number in range(2 * TURNS_AFTER_CONFLICT):
-        await recorder.record([ask(f"r{number}")])
+        await record(recorder, [ask(f"r{number}")])
     turns = virtual_time.slept_seconds
     assert len(set(turns)) == TURNS_AFTER_CONFLICT - 1  # The first commit was quiet, too.
     assert max(turns) <= 2 * TURN_SECONDS
@@ -276,17 +275,17 @@ async def test_nobody_waits_for_a_turn_at_a_movie_that_nobody_else_wanted(
 ) -> None:
     store = store_with_room(failures=deque([Conflict()]))
     recorder = recorder_of(store)
-    await recorder.record([ask("first")])
+    await record(recorder, [ask("first")])
     virtual_time.slept_seconds.clear()
-    await recorder.record([ask("other", movie="alien")])
-    await recorder.record([])
+    await record(recorder, [ask("other", movie="alien")])
+    await record(recorder, [])
     assert virtual_time.slept_seconds == []
 
 
 async def test_conflicts_and_commits_are_counted() -> None:
     store = store_with_room(failures=deque([Conflict(), Refused(), Conflict()]))
     recorder = recorder_of(store)
-    await recorder.record([ask()])
+    await record(recorder, [ask()])
     assert (recorder.tally.commits, recorder.tally.conflicts) == (1, 2)
 
 
@@ -296,5 +295,5 @@ async def test_an_error_that_nobody_expected_is_not_tried_again() -> None:
 
     store = store_with_room(always=Surprise())
     with pytest.raises(Surprise):
-        await recorder_of(store).record([ask()])
+        await record(recorder_of(store), [ask()])
     assert len(store.tried) == 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from contracts import ReservationRequest
-from tests.unit.fakes import FakeStore
+from tests.unit.fakes import FakeStore, record
 from tests.unit.values import ask, movie, shown
 from worker.rules.snapshot import Movie, TimeSlot
 from worker.service.recording import Recorder
@@ -83,7 +83,7 @@ async def test_room_in_another_slot_is_no_room_in_this_one() -> None:
     assert sketch.booked(2) == 6, "the control: six people on five seats"
 
     store, recorder = ours(start)
-    assert [shown(d) for d in await recorder.record([request])] == ["sold_out, version 7, 0 left"]
+    assert [shown(d) for d in await record(recorder, [request])] == ["sold_out, version 7, 0 left"]
     assert booked(store, 2) == 5
 
 
@@ -96,7 +96,7 @@ async def test_a_full_slot_before_this_one_does_not_close_this_one() -> None:
     assert sketch.booked(3) == 0, "the control: told yes, and nothing was booked"
 
     store, recorder = ours(start)
-    assert [shown(d) for d in await recorder.record([request])] == ["confirmed, version 8, 7 left"]
+    assert [shown(d) for d in await record(recorder, [request])] == ["confirmed, version 8, 7 left"]
     assert booked(store, 3) == 2
 
 
@@ -109,7 +109,7 @@ async def test_room_for_one_is_no_room_for_two() -> None:
     assert sketch.booked(1) == 11, "the control: eleven people on ten seats"
 
     store, recorder = ours(start)
-    assert [shown(d) for d in await recorder.record([request])] == ["sold_out, version 7, 1 left"]
+    assert [shown(d) for d in await record(recorder, [request])] == ["sold_out, version 7, 1 left"]
     assert booked(store, 1) == 9
 
 
@@ -131,7 +131,7 @@ async def test_a_lost_race_is_not_a_booking() -> None:
 
     store.between = wait_for_the_other
     other = Recorder(store)
-    (one,), (two,) = await asyncio.gather(recorder.record([first]), other.record([second]))
+    (one,), (two,) = await asyncio.gather(record(recorder, [first]), record(other, [second]))
     expected = ["confirmed, version 8, 0 left", "sold_out, version 8, 0 left"]
     assert sorted([shown(one), shown(two)]) == expected
     assert booked(store, 1) == 10
@@ -147,6 +147,6 @@ async def test_a_redelivery_does_not_book_again() -> None:
     assert sketch.booked(1) == 6, "the control: six seats for two people"
 
     store, recorder = ours(start)
-    answers = [await recorder.record([request]) for _ in range(3)]
+    answers = [await record(recorder, [request]) for _ in range(3)]
     assert answers[0] == answers[1] == answers[2]
     assert booked(store, 1) == 2

@@ -72,7 +72,7 @@ class World:
     publish_error: Exception | None = None
     publish_gates: list[Gate] = field(default_factory=list)
     commit_gates: list[Gate] = field(default_factory=list)
-    should_give_up: bool = False
+    is_stopping: bool = False
     store: FakeStore = field(
         default_factory=lambda: FakeStore({"heat": movie(slots={1: TimeSlot(1000, 0)})})
     )
@@ -82,7 +82,7 @@ class World:
         return Pipeline(self, self, self._recorder(), batch_size=10)
 
     def _recorder(self) -> Recorder:
-        return Recorder(self.store, should_give_up=lambda: self.should_give_up)
+        return Recorder(self.store, is_stopping=lambda: self.is_stopping)
 
     async def run(self) -> Pipeline:
         pipeline = self.pipeline()

@@ -1,7 +1,7 @@
-"""Collect, record, announce, settle: what happens to a request, in that order and no other.
+"""Collect, read, decide, commit, announce, settle: what happens to a request, in that order only.
 
-A request is acknowledged only when its outcome is committed and its event confirmed, so a crash
-anywhere leaves it with the broker, which delivers it again; the ledger then has its answer. The
+A request is acknowledged only when its outcome is committed and its event confirmed, so a crash at
+any point leaves it with the broker, which delivers it again; the ledger then has its outcome. The
 input queue is the redo log. This module is asyncio only: it knows no driver and no socket.
 """
 
@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol, get_args
 
 from tenacity import AsyncRetrying, retry_if_result, stop_after_delay, wait_random_exponential
@@ -18,7 +19,7 @@ from tenacity import AsyncRetrying, retry_if_result, stop_after_delay, wait_rand
 from contracts import OutcomeEvent, UnreadableRequest, read_request, topology
 from worker.broker.messages import Delivery, Message
 from worker.errors import StoreUnusable
-from worker.rules.decision import Request, Reused
+from worker.rules.decision import Decision, Request, Reused
 from worker.service.announcement import Answer, GivenUp, announcement
 from worker.service.recording import Recorder
 
@@ -39,10 +40,26 @@ class RequestConsumer(Protocol):
 
 
 class EventPublisher(Protocol):
-    """Where messages go: False for each one that the broker refused, and no word of a reply."""
+    """Where messages go. ``publish`` says of each whether the broker took it, ``send`` does not."""
 
     async def publish(self, messages: Sequence[Message]) -> list[bool]: ...
     async def send(self, messages: Sequence[Message]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Deliveries that are answered together, and what is in each of them."""
+
+    deliveries: Sequence[Delivery]
+    contents: Sequence[Request | UnreadableRequest]
+
+    def requests(self) -> list[Request]:
+        """The requests that are to be decided."""
+        return [
+            content
+            for delivery, content in zip(self.deliveries, self.contents, strict=True)
+            if not isinstance(content, UnreadableRequest) and not delivery.is_exhausted
+        ]
 
 
 class Pipeline:
@@ -64,15 +81,21 @@ class Pipeline:
     async def run(self) -> None:
         """Carry batches until the consumer is stopped, and finish those under way.
 
-        The next batch is committed while the last one is announced; that is all the concurrency
+        The next batch is committed while the last one is announced. That is all the concurrency
         there is, and it keeps the events of a movie in the order of its versions. Raises, in an
         exception group, StoreUnusable or SessionLost; nothing is settled by that.
         """
         async with asyncio.TaskGroup() as tasks:
             announcing = tasks.create_task(asyncio.sleep(0))
             try:
-                while batch := await self._consumer.collect(self._batch_size):
-                    answers = await self._record(batch)
+                while batch := await self._collect():
+                    recording = self._recorder.recording(batch.requests())
+                    async for attempt in recording:
+                        with attempt:
+                            snapshot = await attempt.read()
+                            decided = attempt.decide(snapshot)
+                            await attempt.commit(decided)
+                    answers = await self._answers(batch, recording.decisions)
                     await announcing
                     announcing = tasks.create_task(self._announce_and_settle(batch, answers))
             except StoreUnusable:
@@ -80,33 +103,45 @@ class Pipeline:
                 await announcing
                 raise
 
-    async def _record(self, batch: Sequence[Delivery]) -> list[Answer]:
-        """An answer for each delivery, in order; every outcome among them is in the ledger."""
-        if any(delivery.is_exhausted for delivery in batch):
-            return [await self._give_up(delivery) for delivery in batch]
-        read = [read_request(delivery.body, delivery.content_type) for delivery in batch]
-        requests: list[Request] = [r for r in read if not isinstance(r, UnreadableRequest)]
-        decisions = iter(await self._recorder.record(requests))
-        return [r if isinstance(r, UnreadableRequest) else next(decisions) for r in read]
+    async def _collect(self) -> _Batch | None:
+        deliveries = await self._consumer.collect(self._batch_size)
+        contents = [read_request(d.body, d.content_type) for d in deliveries]
+        return _Batch(deliveries, contents) if deliveries else None
 
-    async def _give_up(self, delivery: Delivery) -> Answer:
-        request = read_request(delivery.body, delivery.content_type)
-        if isinstance(request, UnreadableRequest):
-            return request
+    async def _answers(self, batch: _Batch, decisions: Sequence[Decision]) -> list[Answer]:
+        """An answer for each delivery, in order; every outcome among them is in the ledger."""
+        decided = iter(decisions)
+        return [
+            content
+            if isinstance(content, UnreadableRequest)
+            else await self._give_up(delivery, content)
+            if delivery.is_exhausted
+            else next(decided)
+            for delivery, content in zip(batch.deliveries, batch.contents, strict=True)
+        ]
+
+    async def _give_up(self, delivery: Delivery, request: Request) -> Answer:
+        """The answer to a delivery that has failed too often for another attempt."""
         outcome = await self._recorder.recorded(request)
         if isinstance(outcome, Reused):
             return outcome
         detail = f"delivered {delivery.failures} times before, and never settled"
         return GivenUp(detail, outcome)
 
-    async def _announce_and_settle(
-        self, batch: Sequence[Delivery], answers: Sequence[Answer]
-    ) -> None:
-        announcements = [announcement(d, a) for d, a in zip(batch, answers, strict=True)]
-        refused = await self._announce(announcements)
+    async def _announce_and_settle(self, batch: _Batch, answers: Sequence[Answer]) -> None:
+        refused = await self._announce(batch, answers)
+        failed = [batch.deliveries[position] for position in sorted(refused)]
+        await self._consumer.settle(batch.deliveries, failed=failed)
+        self._note(Counter(_kind(a) for p, a in enumerate(answers) if p not in refused))
+
+    async def _announce(self, batch: _Batch, answers: Sequence[Answer]) -> set[int]:
+        """Publish what follows from the answers; the positions of what the broker refused."""
+        announcements = [announcement(d, a) for d, a in zip(batch.deliveries, answers, strict=True)]
+        refused = await self._publish(
+            [(p, m) for p, messages in enumerate(announcements) for m in messages if m.mandatory]
+        )
         await self._publisher.send([m for ms in announcements for m in ms if not m.mandatory])
-        await self._consumer.settle(batch, failed=[batch[index] for index in sorted(refused)])
-        self._note(Counter(_kind(a) for index, a in enumerate(answers) if index not in refused))
+        return refused
 
     def _note(self, kinds: Counter[str]) -> None:
         self.answered += kinds
@@ -114,9 +149,10 @@ class Pipeline:
         if dead:
             log.warning("sent to %s: %s", topology.DEAD_LETTERS, dead)
 
-    async def _announce(self, announcements: Sequence[Sequence[Message]]) -> set[int]:
-        """Publish until all is confirmed or it takes too long; the positions of what is refused."""
-        refused = [(i, m) for i, ms in enumerate(announcements) for m in ms if m.mandatory]
+    async def _publish(self, messages: Sequence[tuple[int, Message]]) -> set[int]:
+        """Publish until all is confirmed or it takes too long; the positions of what was
+        refused."""
+        refused = list(messages)
 
         async def publish_the_rest() -> bool:
             nonlocal refused
@@ -136,7 +172,7 @@ class Pipeline:
             retry_error_callback=lambda _state: False,
         )
         await retrying(publish_the_rest)
-        return {index for index, _ in refused}
+        return {position for position, _ in refused}
 
 
 def _kind(answer: Answer) -> str:

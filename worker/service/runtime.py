@@ -51,7 +51,7 @@ class Worker:
         self._settings = settings
         self._store = store
         self._stop = stop
-        self._recorder = Recorder(store, should_give_up=stop.is_set)
+        self._recorder = Recorder(store, is_stopping=stop.is_set)
         self._answered: Counter[str] = Counter()
         self._short_sessions = 0
 
