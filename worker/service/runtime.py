@@ -24,7 +24,7 @@ from worker.errors import (
     TopologyDiffers,
     causes,
 )
-from worker.service.backoff import backoff_seconds
+from worker.service.backoff import backoff, seconds_after
 from worker.service.pipeline import Pipeline
 from worker.service.recording import Recorder
 from worker.service.signals import end_of_input, stop_signals
@@ -33,8 +33,7 @@ from worker.store.store import Store
 
 log: Final = logging.getLogger(__name__)
 
-RECONNECT_FIRST_WAIT_SECONDS: Final = 0.5
-RECONNECT_LONGEST_WAIT_SECONDS: Final = 5
+RECONNECT_WAIT: Final = backoff(first_seconds=0.5, longest_seconds=5)
 """A worker is back well within 15 s of its server, and a fleet does not come all at once."""
 
 STEADY_SECONDS: Final = 10
@@ -136,11 +135,11 @@ class Worker:
 
     async def _reopen(self, short_sessions: int) -> Session:
         if short_sessions:
-            await asyncio.sleep(_reconnect_seconds(short_sessions))
+            await asyncio.sleep(seconds_after(short_sessions, RECONNECT_WAIT))
         retrying = AsyncRetrying(
             # After a good start, another topology is somebody's mistake that may be undone.
             retry=retry_if_exception_type((BrokerUnusable, StoreUnusable, TopologyDiffers)),
-            wait=lambda state: _reconnect_seconds(state.attempt_number),
+            wait=RECONNECT_WAIT,
             before_sleep=_log_retry,
         )
         # A worker that began again under an alarm would fail the same request each time, for as
@@ -210,10 +209,6 @@ async def _run_worker(settings: Settings, stop: asyncio.Event) -> None:
         await Worker(settings, store, stop).run()
     finally:
         await store.close()
-
-
-def _reconnect_seconds(attempt: int) -> float:
-    return backoff_seconds(attempt, RECONNECT_FIRST_WAIT_SECONDS, RECONNECT_LONGEST_WAIT_SECONDS)
 
 
 def _log_retry(state: RetryCallState) -> None:

@@ -21,7 +21,7 @@ from worker.errors import (
     TopologyDiffers,
     WorkerError,
 )
-from worker.service.backoff import backoff_seconds
+from worker.service.backoff import backoff, seconds_after
 from worker.service.signals import stop_signals
 from worker.settings import Settings, environment_of
 
@@ -33,8 +33,7 @@ START_FAILURES: Final[dict[int, type[WorkerError]]] = {
 }
 """A worker ends with one of these codes only at its start, and has said why itself."""
 
-RESTART_FIRST_WAIT_SECONDS: Final = 0.5
-RESTART_LONGEST_WAIT_SECONDS: Final = 15
+RESTART_WAIT: Final = backoff(first_seconds=0.5, longest_seconds=15)
 STEADY_SECONDS: Final = 60
 """A process that lived for so long did not die of its start: the backoff begins anew."""
 
@@ -83,9 +82,7 @@ class Supervisor:
             if failure := START_FAILURES.get(code) if not failures else None:
                 raise failure(f"worker process {number} could not start")
             failures = 1 if time.monotonic() - started > STEADY_SECONDS else failures + 1
-            wait_seconds = backoff_seconds(
-                failures, RESTART_FIRST_WAIT_SECONDS, RESTART_LONGEST_WAIT_SECONDS
-            )
+            wait_seconds = seconds_after(failures, RESTART_WAIT)
             log.warning(
                 "worker process %d ended with %d, starting another in %.1f s",
                 number,
