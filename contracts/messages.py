@@ -1,7 +1,7 @@
 """The messages on the wire: a reservation request, and the event with its outcome.
 
-Reading a request never raises: what arrives is a request, a request that breaks a rule, or
-something that carries no usable ``requestId`` at all, and each of these has its answer.
+Reading a request never raises: a body is a request, a request that breaks a rule, or something
+without a usable ``requestId``, and each of these is answered.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _rfc3339(value: object) -> object:
     return datetime.fromisoformat(value.upper())
 
 
-@lru_cache(maxsize=16)  # All decisions of a batch share their moment.
+@lru_cache(maxsize=16)  # All decisions of a batch have the same time.
 def _milliseconds(moment: datetime) -> str:
     """As in ``2026-11-22T18:00:00.123Z``: UTC, and the precision that MongoDB keeps."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -70,7 +70,7 @@ Moment = Annotated[datetime, PlainSerializer(_milliseconds, when_used="json")]
 
 
 class ReservationRequest(BaseModel):
-    """A wish for seats. Unknown fields are ignored, so that fields can be added later."""
+    """A request for seats. Unknown fields are ignored, so that fields can be added later."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
@@ -137,7 +137,7 @@ class InvalidRequest:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRequest:
-    """A body that cannot be answered, because it names no request."""
+    """A body that no outcome can answer, because it names no request."""
 
     detail: str
 
@@ -158,8 +158,8 @@ def read_request(
 ) -> ReservationRequest | InvalidRequest | UnreadableRequest:
     """Read a request from plain JSON or a CloudEvent in binary or structured mode.
 
-    In binary mode the body is the plain request and the attributes are headers, so only the
-    structured mode, told by its content type, needs unpacking.
+    In binary mode the body is the plain request and the attributes are headers, so only structured
+    mode, which has a content type of its own, needs unpacking.
     """
     if len(body) > BODY_BYTES_MAX:
         return UnreadableRequest(
@@ -215,10 +215,10 @@ def _media_type(content_type: str | None) -> str:
 
 
 def _problem(name: str, value: dict[str, object]) -> str:
-    """The rule and what came instead.
+    """The rule, and what the body has instead.
 
-    The value belongs in the text: two faulty bodies are the same request only if they were
-    faulty in the same way, and this text is what is compared.
+    The value is part of the text because two invalid bodies are the same request only if they are
+    invalid in the same way, and this text is what is compared.
     """
     if name not in value:
         return f"is required: {_RULES[name]}"
@@ -226,7 +226,7 @@ def _problem(name: str, value: dict[str, object]) -> str:
 
 
 def _shown(value: object) -> str:
-    """A value as JSON; one too long for a message is cut and told from others by its digest."""
+    """A value as JSON; one that is too long is cut, and its digest distinguishes it from others."""
     text = pydantic_core.to_json(value).decode()
     if len(text) <= _SHOWN_CHARACTERS_MAX:
         return text

@@ -1,7 +1,7 @@
 """The names on the broker, and how each exchange and queue is declared.
 
-Plain data, so that publishers, subscribers and operators can use it without a broker client;
-the worker declares what is written here and nothing else.
+Plain data, so that publishers, subscribers and operators can use it without a broker client. The
+worker declares what is defined here and nothing else.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ EVENTS_UNROUTED: Final = "reservations.events.unrouted"
 DEAD_LETTERS: Final = "reservations.dead-letters"
 
 DELIVERY_LIMIT: Final = 20
-"""After so many failed deliveries RabbitMQ itself dead-letters a request."""
+"""Failed deliveries after which RabbitMQ itself dead-letters a request."""
 
 UNROUTED_EVENTS_MAX: Final = 1_000_000
-"""The oldest unrouted events go first beyond this many (about 0.5 GB of events)."""
+"""Beyond this many unrouted events the oldest are dropped (about 0.5 GB of events)."""
 
 UNROUTED_BYTES_MAX: Final = 1_000_000_000
-"""The same bound in bytes, for events with many errors in them."""
+"""The same bound in bytes, for events that list many errors."""
 
 DEAD_LETTER_ERROR: Final = "x-reservation-error"
 DEAD_LETTER_DETAIL: Final = "x-reservation-error-detail"
@@ -97,5 +97,5 @@ def request_routing_key(movie_id: str) -> str:
 
 
 def event_routing_key(outcome: Literal["confirmed", "rejected"], movie_id: str | None) -> str:
-    """The routing key of an outcome; a movie id that was not valid reads ``invalid``."""
+    """The routing key of an outcome; for a movie id that was not valid it ends in ``invalid``."""
     return f"reservation.{outcome}.{movie_id or 'invalid'}"

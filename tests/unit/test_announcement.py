@@ -70,7 +70,7 @@ def test_the_event_of_a_rejection_says_so_everywhere() -> None:
     assert event.body == SOLD_OUT.to_json()
 
 
-def test_a_request_without_a_correlation_id_is_correlated_by_its_request_id() -> None:
+def test_the_request_id_stands_in_for_a_correlation_id() -> None:
     for nothing in (None, ""):
         delivery = replace(DELIVERY, correlation_id=nothing)
         assert only(announcement(delivery, CONFIRMED)).correlation_id == "r1"
@@ -81,20 +81,20 @@ def test_a_request_without_a_trace_has_an_event_without_one() -> None:
     assert not set(event.headers) & set(TRACE)
 
 
-def test_whoever_asked_for_a_reply_gets_the_same_event_through_the_default_exchange() -> None:
+def test_a_reply_is_the_same_event_through_the_default_exchange() -> None:
     event, reply = announcement(replace(DELIVERY, reply_to="shop.replies"), CONFIRMED)
     assert event == only(announcement(DELIVERY, CONFIRMED))
     assert reply == replace(event, exchange="", routing_key="shop.replies", mandatory=False)
 
 
-def test_a_direct_reply_goes_to_the_name_that_the_broker_made_of_it() -> None:
+def test_a_direct_reply_goes_to_the_name_the_broker_gave_it() -> None:
     process = "g1h2AA5yZXBseUAyMTczMzU1NgAAM5AAAAAAawMokQ=="
     name = f"amq.rabbitmq.reply-to.{process}.24UCQc8TICWECejUmZ9NnQ=="
     _, reply = announcement(replace(DELIVERY, reply_to=name), CONFIRMED)
     assert (reply.exchange, reply.routing_key) == ("", name)
 
 
-def test_the_bare_name_for_direct_replies_is_not_used_for_it_would_close_the_channel() -> None:
+def test_the_bare_direct_reply_name_is_not_used() -> None:
     delivery = replace(DELIVERY, reply_to="amq.rabbitmq.reply-to")
     assert only(announcement(delivery, CONFIRMED)).exchange == "reservations.events"
     assert only(announcement(delivery, Reused("why"))).reply_to is None
@@ -109,7 +109,7 @@ def test_an_invalid_request_gets_its_event_and_a_dead_letter() -> None:
     assert "numberOfPeople must be something else" in letter.headers["x-reservation-error-detail"]
 
 
-def test_where_the_movie_id_is_invalid_routing_key_and_subject_say_so() -> None:
+def test_an_invalid_movie_id_shows_in_routing_key_and_subject() -> None:
     event, _ = announcement(DELIVERY, NO_MOVIE)
     assert event.routing_key == "reservation.rejected.invalid"
     assert event.headers["ce-subject"] == "invalid"
@@ -146,12 +146,12 @@ def test_what_has_no_outcome_is_dead_lettered_as_it_arrived(
     )
 
 
-def test_no_fault_is_so_long_that_its_text_would_not_fit_in_a_header() -> None:
+def test_the_text_of_any_fault_fits_into_a_header() -> None:
     letter = only(announcement(DELIVERY, UnreadableRequest("x" * 100_000)))
     assert len(letter.headers["x-reservation-error-detail"]) <= 1000
 
 
-def test_the_same_outcome_is_the_same_event_however_often_and_for_whichever_delivery() -> None:
+def test_one_outcome_is_the_same_event_for_every_delivery() -> None:
     again = replace(DELIVERY, tag=99, body=b"{}", failures=3, routing_key="elsewhere")
     assert announcement(again, CONFIRMED) == announcement(DELIVERY, CONFIRMED)
 

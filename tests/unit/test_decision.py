@@ -234,7 +234,7 @@ def test_an_outcome_repeats_what_was_asked_and_when_it_was_decided() -> None:
     )
 
 
-def test_an_invalid_outcome_has_the_errors_and_only_the_valid_fields() -> None:
+def test_an_invalid_outcome_has_errors_and_only_valid_fields() -> None:
     request = faulty(field="movieId")
     (outcome,) = decide([request], Snapshot(CATALOGUE, {}), NOW).decisions
     assert outcome == found_invalid(request).model_copy(update={"decided_at": NOW})
@@ -253,7 +253,7 @@ def test_only_new_outcomes_are_to_be_recorded_and_each_once() -> None:
     assert [outcome.request_id for outcome in decided.outcomes] == ["a", "b", "d"]
 
 
-def test_the_bookings_of_a_movie_are_one_update_with_the_people_of_each_slot() -> None:
+def test_the_bookings_of_a_movie_are_one_update() -> None:
     heat = movie(slots={1: TimeSlot(10, 4), 2: TimeSlot(5, 0)})
     requests = [ask("a"), ask("b", slot=2, people=1), ask("c", people=3), ask("d", people=2)]
     decided = decide(requests, Snapshot({"heat": heat}, {}), NOW)
@@ -276,7 +276,7 @@ def test_an_empty_batch_comes_to_nothing() -> None:
     assert (decided.decisions, decided.outcomes, decided.bookings) == ([], [], [])
 
 
-def test_the_refusal_of_a_reused_id_tells_when_its_first_outcome_was() -> None:
+def test_a_reused_id_is_refused_with_the_time_of_its_outcome() -> None:
     (decision,) = decide(
         [ask(people=3)], Snapshot(CATALOGUE, {"r1": confirmed(ask())}), NOW
     ).decisions

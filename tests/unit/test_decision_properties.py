@@ -81,7 +81,7 @@ def test_the_bookings_are_the_people_of_the_new_confirmations(
 
 
 @given(BATCHES, CATALOGUES, LEDGERS)
-def test_the_same_input_gives_the_same_decisions_and_is_left_as_it_was(
+def test_the_same_input_gives_the_same_decisions(
     requests: Sequence[Request], movies: Movies, ledger: Ledger
 ) -> None:
     before = copy.deepcopy((requests, movies, ledger))

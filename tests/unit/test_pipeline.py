@@ -39,7 +39,7 @@ async def test_a_request_is_not_settled_before_its_event_is_confirmed() -> None:
     assert world.settled == [1]
 
 
-async def test_the_next_batch_is_committed_while_the_last_one_is_announced() -> None:
+async def test_a_batch_is_committed_while_the_last_one_is_announced() -> None:
     confirming, committing = Gate(), Gate()
     world = World(
         [[delivery(1)], [delivery(2)]],
@@ -55,7 +55,7 @@ async def test_the_next_batch_is_committed_while_the_last_one_is_announced() -> 
     assert world.settled == [1, 2]
 
 
-async def test_batches_are_announced_and_settled_in_their_order_though_the_first_is_slow() -> None:
+async def test_batches_keep_their_order_though_the_first_one_is_slow() -> None:
     confirming = Gate()
     world = World([[delivery(n)] for n in range(1, 5)], publish_gates=[confirming])
     running = asyncio.create_task(world.run())
@@ -106,7 +106,7 @@ async def test_what_cannot_be_read_touches_no_store() -> None:
     assert world.settled == [1]
 
 
-async def test_an_event_that_the_broker_refuses_is_published_again_by_itself() -> None:
+async def test_only_the_refused_event_is_published_again() -> None:
     world = World([[delivery(1), delivery(2), delivery(3)]])
     await finished(world.run())
     world.refusals = {world.published[1].body: 2}
@@ -118,7 +118,7 @@ async def test_an_event_that_the_broker_refuses_is_published_again_by_itself() -
     assert world.failed == []
 
 
-async def test_an_event_refused_for_too_long_fails_its_delivery_and_no_other(
+async def test_an_event_refused_for_too_long_fails_its_own_delivery(
     virtual_time: VirtualTime,
 ) -> None:
     world = World([[delivery(1), delivery(2), delivery(3)]])
@@ -130,7 +130,7 @@ async def test_an_event_refused_for_too_long_fails_its_delivery_and_no_other(
     assert virtual_time.now_seconds >= REFUSED_PUBLISH_SECONDS
 
 
-async def test_a_delivery_has_failed_if_either_its_event_or_its_dead_letter_is_refused() -> None:
+async def test_a_refused_dead_letter_fails_its_delivery_too() -> None:
     letter = delivery(1, numberOfPeople=0)
     world = World([[letter, delivery(2)]], refusals={letter.body: 10**9})
     await finished(world.run())
@@ -144,7 +144,7 @@ async def test_a_lost_session_settles_nothing() -> None:
     assert world.settled == []
 
 
-async def test_cancellation_while_announcing_settles_nothing() -> None:
+async def test_cancelled_while_announcing_it_settles_nothing() -> None:
     confirming = Gate()
     world = World([[delivery(1)]], publish_gates=[confirming])
     running = asyncio.create_task(world.run())
@@ -155,7 +155,7 @@ async def test_cancellation_while_announcing_settles_nothing() -> None:
     assert (world.settled, world.published) == ([], [])
 
 
-async def test_cancellation_while_committing_publishes_and_settles_nothing() -> None:
+async def test_cancelled_while_committing_it_publishes_nothing() -> None:
     committing = Gate()
     world = World([[delivery(1)]], commit_gates=[committing])
     running = asyncio.create_task(world.run())
@@ -166,7 +166,7 @@ async def test_cancellation_while_committing_publishes_and_settles_nothing() -> 
     assert (world.settled, world.published) == ([], [])
 
 
-async def test_when_mongodb_stays_away_what_is_recorded_is_still_announced() -> None:
+async def test_what_is_recorded_is_announced_though_mongodb_is_away() -> None:
     confirming, committing = Gate(), Gate()
     world = World(
         [[delivery(1)], [delivery(2)]],
@@ -197,7 +197,7 @@ async def test_the_end_of_the_inbox_finishes_what_is_under_way() -> None:
     assert world.settled == [1]
 
 
-async def test_a_batch_that_comes_again_books_nothing_and_is_answered_alike() -> None:
+async def test_a_batch_that_comes_again_books_nothing() -> None:
     world = World([[delivery(1), delivery(2)]])
     await finished(world.run())
     first, world.published = world.published, []

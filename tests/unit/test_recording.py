@@ -70,7 +70,7 @@ async def test_a_batch_of_replays_writes_nothing() -> None:
     assert len(store.tried) == 1
 
 
-async def test_times_are_kept_to_the_millisecond_as_the_ledger_keeps_them() -> None:
+async def test_times_are_kept_to_the_millisecond_as_in_the_ledger() -> None:
     exact = datetime(2026, 11, 22, 18, 0, 0, 123999, tzinfo=UTC)
     recorder = Recorder(store_with_room(), clock=lambda: exact)
     (outcome,) = await record(recorder, [ask()])
@@ -161,7 +161,7 @@ async def test_a_refusal_is_explained_in_the_answer() -> None:
     assert "a request is poisonous" in decision.detail
 
 
-async def test_what_cannot_be_decided_now_but_was_a_moment_ago_keeps_its_outcome() -> None:
+async def test_an_undecidable_request_keeps_an_outcome_it_has() -> None:
     """The entry was not on a majority when it was read, and the movie was spoilt since."""
     store = store_with_room()
     (first,) = await record(recorder_of(store), [ask("a")])
@@ -170,7 +170,7 @@ async def test_what_cannot_be_decided_now_but_was_a_moment_ago_keeps_its_outcome
     assert await record(recorder_of(store), [ask("a"), ask("b")]) == [first, Undecidable(ANY)]
 
 
-async def test_what_mongodb_refuses_now_but_took_a_moment_ago_keeps_its_outcome() -> None:
+async def test_a_refused_request_keeps_an_outcome_it_has() -> None:
     store = store_with_room()
     (first,) = await record(recorder_of(store), [ask("a")])
     store.too_recent, store.always = {"a"}, Refused("again")
@@ -183,7 +183,7 @@ async def test_a_request_that_is_refused_alone_is_tried_only_a_few_times() -> No
     assert len(store.tried) == REFUSED_ATTEMPTS
 
 
-async def test_decisions_come_in_the_order_of_the_requests_however_often_they_are_halved() -> None:
+async def test_decisions_keep_the_order_of_the_requests_when_halved() -> None:
     store = store_with_room(poison={"c", "f"})
     requests: list[Request] = [ask(name) for name in "abcdef"]
     requests += [faulty("g"), ask("a")]
@@ -201,7 +201,7 @@ async def test_a_lone_request_may_lose_more_races_than_a_batch(virtual_time: Vir
     assert max(virtual_time.slept_seconds) <= LONGEST_WAIT_SECONDS
 
 
-async def test_a_lone_request_that_loses_every_race_is_no_fault_of_its_own(
+async def test_a_lone_request_that_loses_every_race_is_handed_back(
     virtual_time: VirtualTime,
 ) -> None:
     store = store_with_room(always=Conflict("again"))
@@ -239,7 +239,7 @@ async def test_a_lost_race_is_tried_again_even_during_a_stop() -> None:
     assert outcomes(await record(recorder, [ask()])) == ["confirmed"]
 
 
-async def test_races_lost_again_and_again_make_it_look_for_what_dead_workers_left_behind() -> None:
+async def test_a_losing_streak_aborts_what_dead_workers_left_open() -> None:
     store = store_with_room(failures=deque([Conflict()] * (LOSING_STREAK - 1)))
     recorder = recorder_of(store)
     await record(recorder, [ask("a")])
@@ -249,14 +249,14 @@ async def test_races_lost_again_and_again_make_it_look_for_what_dead_workers_lef
     assert store.abandoned_aborted == 2
 
 
-async def test_a_failure_to_clear_the_way_is_no_failure_of_the_batch() -> None:
+async def test_a_failure_to_abort_is_no_failure_of_the_batch() -> None:
     store = store_with_room(failures=deque([Conflict()] * (LOSING_STREAK + 1)))
     store.aborting_fails = True
     assert outcomes(await record(recorder_of(store), [ask()])) == ["confirmed"]
     assert store.abandoned_aborted == 1
 
 
-async def test_who_has_met_others_on_a_movie_lets_them_have_a_turn_until_it_is_quiet(
+async def test_after_a_conflict_others_have_a_turn_until_it_is_quiet(
     virtual_time: VirtualTime,
 ) -> None:
     store = store_with_room(failures=deque([Conflict()]))
@@ -270,7 +270,7 @@ async def test_who_has_met_others_on_a_movie_lets_them_have_a_turn_until_it_is_q
     assert max(turns) <= 2 * TURN_SECONDS
 
 
-async def test_nobody_waits_for_a_turn_at_a_movie_that_nobody_else_wanted(
+async def test_no_turn_is_let_for_a_movie_without_conflicts(
     virtual_time: VirtualTime,
 ) -> None:
     store = store_with_room(failures=deque([Conflict()]))

@@ -1,7 +1,7 @@
 """What is published for an answer: pure functions from a delivery and its answer to messages.
 
-Events are built from the contract alone; of what a publisher sent, only the correlation id, the
-address for a reply and the trace context find their way into one.
+Events are built from the contract alone. Of what a publisher sent, only the correlation id, the
+reply address and the trace context become part of an event.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from worker.rules.decision import Reused, Undecidable
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """A delivery that kept failing; its request may have its outcome all the same."""
+    """A delivery that kept failing; its request may have an outcome all the same."""
 
     detail: str
     outcome: OutcomeEvent | None
@@ -33,11 +33,11 @@ INVALID_SUBJECT: Final = "invalid"
 NO_HEADERS: Final[Mapping[str, str]] = {}
 
 DETAIL_CHARACTERS_MAX: Final = 1000
-"""So that no fault, however long its text, makes a header frame larger than AMQP allows."""
+"""So that a fault with a long text does not make a header frame larger than AMQP allows."""
 
 
 def announcement(delivery: Delivery, answer: Answer) -> list[Message]:
-    """Everything to publish; what is mandatory, before the delivery may be acknowledged."""
+    """Everything to publish; what is mandatory must be confirmed before the acknowledgement."""
     match answer:
         case OutcomeEvent():
             messages = outcome_events(delivery, answer)
@@ -59,8 +59,8 @@ def announcement(delivery: Delivery, answer: Answer) -> list[Message]:
 def dead_letter(delivery: Delivery, error: DeadLetterError, detail: str) -> Message:
     """The request as it arrived, with what is wrong about it in two headers.
 
-    Its expiry, priority, user and further headers stay behind: the first would make the dead letter
-    vanish, and an echoed user id or CC header makes the broker refuse or multiply it.
+    Its expiration, priority, user id and further headers are left out: the first would make the
+    dead letter vanish, and an echoed user id or CC header makes the broker refuse or multiply it.
     """
     return Message(
         exchange=topology.DEAD_LETTERS,
@@ -81,7 +81,7 @@ def dead_letter(delivery: Delivery, error: DeadLetterError, detail: str) -> Mess
 
 
 def outcome_events(delivery: Delivery, outcome: OutcomeEvent) -> list[Message]:
-    """The event for every subscriber, and a copy for the one who asked for a reply."""
+    """The event for every subscriber, and a copy for the publisher that asked for a reply."""
     event_id = f"{outcome.request_id}:{outcome.outcome}"
     event_type = f"reservation.{outcome.outcome}.v1"
     body = outcome.to_json()
@@ -97,7 +97,7 @@ def outcome_events(delivery: Delivery, outcome: OutcomeEvent) -> list[Message]:
     routing_key = topology.event_routing_key(outcome.outcome, outcome.movie_id)
     addresses = [(topology.EVENTS, routing_key, True)]
     if reply_to := reply_address(delivery.reply_to):
-        # Not mandatory: whoever asked may be gone by now, and that must not hold up the rest.
+        # Not mandatory: the publisher may be gone by now, which must not hold up the others.
         addresses.append(("", reply_to, False))
     return [
         Message(

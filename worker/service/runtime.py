@@ -1,7 +1,7 @@
-"""The life of a worker: start, sessions one after another, stop.
+"""The life of a worker: a start, one session with the broker after another, and a stop.
 
-Opens the store and a session with the broker, runs the pipeline in it, and opens the next when
-either server went away. Owns the backoff between sessions, the drain, and nothing about requests.
+Opens the store and a session, runs the pipeline in it, and opens the next session when either
+server has gone away. Owns the backoff between sessions and the drain. Knows nothing about requests.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ RECONNECT_WAIT: Final = backoff(first_seconds=0.5, longest_seconds=5)
 """A worker is back well within 15 s of its server, and a fleet does not come all at once."""
 
 STEADY_SECONDS: Final = 10
-"""A session that lived for so long was a good one."""
+"""A session that lived for this long was not ended by what it began with."""
 
 REPORT_SECONDS: Final = 60
-"""Between the log lines that say what was answered."""
+"""Between two log lines that say what was answered."""
 
 
 class Worker:
@@ -58,7 +58,7 @@ class Worker:
         """Work until told to stop.
 
         Raises BrokerUnusable or TopologyDiffers if the first session cannot be opened, and
-        DrainTimedOut if the stop took too long. Whatever goes away later is waited for.
+        DrainTimedOut if the stop takes too long. A server that goes away later is waited for.
         """
         session: Session | None = await self._open_session(may_be_blocked=True)
         opened = time.monotonic()
@@ -85,15 +85,15 @@ class Worker:
                 watching.cancel()
             await session.consumer.hand_back()
         except* (SessionLost, StoreUnusable) as failures:
-            await self._give_up(session, failures)
+            await self._end(session, failures)
         finally:
             self._answered += pipeline.answered
             await session.close()
 
-    async def _give_up(self, session: Session, failures: BaseExceptionGroup[BaseException]) -> None:
-        """After a lost session nothing can be settled; after a lost store all goes back."""
+    async def _end(self, session: Session, failures: BaseExceptionGroup[BaseException]) -> None:
+        """Without the store everything goes back; in a lost session nothing can be settled."""
         for failure in causes(failures):
-            log.warning("the session ends, what was not settled will come again: %s", failure)
+            log.warning("the session ends, what is unsettled will be delivered again: %s", failure)
         if failures.split(SessionLost)[0] is None:
             try:
                 await session.consumer.stop()
@@ -114,8 +114,8 @@ class Worker:
     async def _next_session(self, lived_seconds: float) -> Session | None:
         """A new session as soon as both servers are there, or None at the stop.
 
-        One that lived for less than STEADY_SECONDS counts as a failed attempt: whatever ended
-        it may well end the next one too.
+        A session that lived for less than STEADY_SECONDS counts as a failed attempt: what ended it
+        may well end the next one too.
         """
         self._short_sessions = 0 if lived_seconds > STEADY_SECONDS else self._short_sessions + 1
         opening = asyncio.create_task(self._reopen(self._short_sessions))
@@ -137,18 +137,19 @@ class Worker:
         if short_sessions:
             await asyncio.sleep(seconds_after(short_sessions, RECONNECT_WAIT))
         retrying = AsyncRetrying(
-            # After a good start, another topology is somebody's mistake that may be undone.
+            # After a good start, a topology that differs is a mistake that somebody may undo.
             retry=retry_if_exception_type((BrokerUnusable, StoreUnusable, TopologyDiffers)),
             wait=RECONNECT_WAIT,
             before_sleep=_log_retry,
         )
-        # A worker that began again under an alarm would fail the same request each time, for as
-        # long as it lasts, until the broker gives that up.
+        # A worker that began again under an alarm would fail the same request again and again, for
+        # as long as the alarm lasts, until the broker gave up the request.
         session: Session = await retrying(self._open_session, may_be_blocked=False)
         return session
 
     async def _open_session(self, *, may_be_blocked: bool) -> Session:
-        """Only with the store there: else requests would be taken merely to be handed back."""
+        """Only once the store takes writes: else requests would be consumed just to be handed
+        back."""
         await self._store.prepare()
         await self._store.require_writes()
         return await Session.open(
@@ -176,9 +177,9 @@ class Worker:
 async def run_worker(settings: Settings, *, until_input_ends: bool = False) -> None:
     """The service: runs until a signal, then drains; a second signal aborts.
 
-    Raises StoreUnusable, BrokerUnusable or TopologyDiffers for a start that was not possible,
-    DrainTimedOut for a stop that took too long or was aborted. ``until_input_ends`` also takes
-    the end of standard input for a signal, so that no worker outlives its supervisor.
+    Raises StoreUnusable, BrokerUnusable or TopologyDiffers if it cannot start, and DrainTimedOut if
+    the stop takes too long or is aborted. With ``until_input_ends`` the end of standard input is a
+    signal as well, so that no worker outlives its supervisor.
     """
     stop = asyncio.Event()
     main = asyncio.current_task()
@@ -191,7 +192,7 @@ async def run_worker(settings: Settings, *, until_input_ends: bool = False) -> N
     with ExitStack() as stack:
         stack.enter_context(stop_signals(on_signal))
         if until_input_ends:
-            stack.enter_context(end_of_input(stop.set))  # Not a second sign: it comes once.
+            stack.enter_context(end_of_input(stop.set))  # Never the second signal: it comes once.
         try:
             await _run_worker(settings, stop)
         except asyncio.CancelledError:

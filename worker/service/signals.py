@@ -1,4 +1,4 @@
-"""Being told to stop: by a signal, or by the end of whoever started this process."""
+"""How a process is asked to stop: by a signal, or by the end of its parent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def stop_signals(on_signal: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def end_of_input(on_end: Callable[[], None]) -> Iterator[None]:
-    """Call ``on_end`` when standard input ends: its other end was a parent that is gone."""
+    """Call ``on_end`` when standard input ends, because the parent that held it open is gone."""
     loop = asyncio.get_running_loop()
     descriptor = sys.stdin.fileno()
 

@@ -1,7 +1,7 @@
 """``run --processes N``: several workers on the same queue, kept running and stopped together.
 
-A parent that does no work itself: it starts the processes, starts again what ends, passes on
-signals, and waits for every drain. It knows of a worker only its exit code.
+The parent does no work itself: it starts the processes, replaces those that end, passes on signals,
+and waits for every drain. All that it knows of a worker is its exit code.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ START_FAILURES: Final[dict[int, type[WorkerError]]] = {
     failure.exit_code: failure
     for failure in (BadSettings, BrokerUnusable, StoreUnusable, TopologyDiffers)
 }
-"""A worker ends with one of these codes only at its start, and has said why itself."""
+"""A worker ends with one of these codes only at its start, and has reported the reason itself."""
 
 RESTART_WAIT: Final = backoff(first_seconds=0.5, longest_seconds=15)
 STEADY_SECONDS: Final = 60
-"""A process that lived for so long did not die of its start: the backoff begins anew."""
+"""A process that lived for this long did not die of its start: the backoff begins anew."""
 
 
 async def run_processes(settings: Settings, processes: int) -> None:
-    """Keep so many worker processes running until a signal, then drain all of them.
+    """Keep this many worker processes running until a signal, then drain all of them.
 
-    Raises the error of the first process that cannot even start, and DrainTimedOut if one of
-    them did not drain in time.
+    Raises the error of the first process that cannot even start, and DrainTimedOut if one of them
+    does not drain in time.
     """
     supervisor = Supervisor(settings)
     with stop_signals(supervisor.stop):
@@ -65,13 +65,13 @@ class Supervisor:
         self.exit_codes: list[int] = []
 
     def stop(self) -> None:
-        """Ask every process to stop; called once more, to stop at once."""
+        """Ask every process to stop; a second call, to stop at once."""
         for process in self._running:
             _abort(process) if self._stopping.is_set() else _stop(process)
         self._stopping.set()
 
     async def keep_running(self, number: int) -> None:
-        """Run one process after the other until the stop."""
+        """Run one process after another until the stop."""
         failures = 0
         while not self._stopping.is_set():
             started = time.monotonic()
@@ -95,9 +95,9 @@ class Supervisor:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "worker", "run", "--until-input-ends",
             env=self._environment,
-            # The other end is open for as long as this process lives, and its end is a stop.
+            # Open for as long as this process lives; its end asks the worker to stop.
             stdin=asyncio.subprocess.PIPE,
-            # A Ctrl-C in the terminal comes here and is passed on; twice would be an abort.
+            # Ctrl-C in a terminal reaches this process, which passes it on; twice would abort.
             start_new_session=True,
         )  # fmt: skip
         self._running.add(process)
@@ -106,7 +106,7 @@ class Supervisor:
         try:
             return await process.wait()
         except asyncio.CancelledError:
-            # Another process could not start, so none of them shall run.
+            # Another process could not start, so none of them is to run.
             _stop(process)
             await process.wait()
             raise
@@ -122,12 +122,12 @@ class Supervisor:
 
 
 def _stop(process: asyncio.subprocess.Process) -> None:
-    """By the end of its input, which it notices even if it is only starting."""
+    """End its input, which it notices even while it is starting."""
     if process.stdin is not None:
         process.stdin.close()
 
 
 def _abort(process: asyncio.subprocess.Process) -> None:
-    """By a signal, which is its second sign to stop."""
+    """Send a signal, which is its second request to stop."""
     with suppress(ProcessLookupError):
         process.terminate()
