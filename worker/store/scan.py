@@ -26,6 +26,7 @@ from worker.store.abandoned import APP_NAME
 from worker.store.client import client_of
 from worker.store.documents import Document
 from worker.store.driver_failures import translated_failures
+from worker.store.store import LEDGER, MOVIES
 
 SERVER_SELECTION_TIMEOUT_SECONDS: Final = 5
 """How long a command waits for a member to read from, unless the URI says otherwise."""
@@ -68,6 +69,17 @@ async def examined(uri: str, database: str) -> AsyncIterator[Examined]:
                     raise
     finally:
         client.close()
+
+
+async def stored_documents(uri: str, database: str) -> tuple[list[Document], list[Document]]:
+    """All movies and all ledger entries, majority-committed; raises StoreUnusable.
+
+    Held in memory as a whole, so meant for the size of a demo or a test.
+    """
+    async with examined(uri, database) as opened:
+        movies = await opened.database[MOVIES].find(session=opened.session).to_list(None)
+        ledger = await opened.database[LEDGER].find(session=opened.session).to_list(None)
+    return movies, ledger
 
 
 def _defaults_for(uri: str) -> dict[str, Any]:
