@@ -146,30 +146,29 @@ def as_read(number: int) -> object:
     return number or {"$in": [0, None]}
 
 
+def unchanged_time_slot(movie: Movie, time_slot_id: int) -> Document:
+    """The filter for a movie whose time slot still has the numbers that were read."""
+    slot = movie.time_slots[time_slot_id]
+    assert isinstance(slot, TimeSlot), "only a slot that could be read is updated"  # noqa: S101
+    numbers = {
+        "id": time_slot_id,
+        "capacity": slot.capacity,
+        "bookedCount": as_read(slot.booked_count),
+    }
+    return {"timeSlots": {"$elemMatch": numbers}}
+
+
 def booking_update(booking: Booking) -> UpdateOne:
     """The versioned update: matches only the movie exactly as it was decided upon.
 
     The version guards against other workers. The numbers of each touched slot guard against
     writers that change the catalogue without raising the version.
     """
-    touched = sorted(booking.people.items())
     guards: list[Document] = []
     increments = {"version": 1}
     array_filters: list[Mapping[str, object]] = []
-    for index, (time_slot_id, number_of_people) in enumerate(touched):
-        slot = booking.movie.time_slots[time_slot_id]
-        assert isinstance(slot, TimeSlot), "only a slot that could be read was booked"  # noqa: S101
-        guards.append(
-            {
-                "timeSlots": {
-                    "$elemMatch": {
-                        "id": time_slot_id,
-                        "capacity": slot.capacity,
-                        "bookedCount": as_read(slot.booked_count),
-                    }
-                }
-            }
-        )
+    for index, (time_slot_id, number_of_people) in enumerate(sorted(booking.people.items())):
+        guards.append(unchanged_time_slot(booking.movie, time_slot_id))
         increments[f"timeSlots.$[slot{index}].bookedCount"] = number_of_people
         array_filters.append({f"slot{index}.id": time_slot_id})
     return UpdateOne(

@@ -21,8 +21,8 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from worker.errors import BadInput
-from worker.rules.decision import Movie, TimeSlot
-from worker.store.documents import Document, as_read
+from worker.rules.decision import Movie
+from worker.store.documents import Document, as_read, unchanged_time_slot
 from worker.store.driver_failures import DUPLICATE_KEY, WRITE_CONFLICT, translated_failures
 
 DOCUMENT_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -120,10 +120,7 @@ def catalogue_update(change: MovieChange) -> UpdateOne:
     A pipeline, because an ordinary update cannot add to an array and change elements of it at
     once. It starts from what is stored when it is applied, so it cannot bring back old bookings.
     """
-    guards: list[Document] = [
-        {"timeSlots": {"$elemMatch": _guard(time_slot_id, change.movie)}}
-        for time_slot_id in change.capacities
-    ]
+    guards = [unchanged_time_slot(change.movie, slot_id) for slot_id in change.capacities]
     guards.append({"timeSlots.id": {"$nin": list(change.new_time_slots)}})
     stored = {"$ifNull": ["$timeSlots", []]}
     added = {"$literal": list(change.new_time_slots.values())}
@@ -140,16 +137,6 @@ def catalogue_update(change: MovieChange) -> UpdateOne:
             }
         ],
     )
-
-
-def _guard(time_slot_id: int, movie: Movie) -> Document:
-    slot = movie.time_slots[time_slot_id]
-    assert isinstance(slot, TimeSlot), "only a slot that could be read is changed"  # noqa: S101
-    return {
-        "id": time_slot_id,
-        "capacity": slot.capacity,
-        "bookedCount": as_read(slot.booked_count),
-    }
 
 
 def _with_capacities(time_slots: Document, capacities: Mapping[int, int]) -> Document:
