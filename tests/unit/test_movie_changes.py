@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.test_catalogue import OBJECT_ID, imported
+from tests.unit.test_movie_file import OBJECT_ID, imported
 from tests.unit.values import movie as stored_movie
 from worker.commands.import_movies import GivenMovie, change_of
 from worker.errors import BadInput
