@@ -125,6 +125,7 @@ FAULTS: Final[dict[str, tuple[object, str]]] = {
     "time slots that are no list": ({"_id": "heat", "timeSlots": {}}, "timeSlots must be a list"),
     "a time slot that is no object": ({"_id": "a", "timeSlots": [3]}, "number 1 of timeSlots"),
     "a version below 0": ({**HEAT, "version": -1}, "version must be an integer from 0"),
+    "a version that is a boolean": ({**HEAT, "version": True}, "version must be an integer from"),
     "an integer beyond BSON": ({**HEAT, "budget": 2**64}, "MongoDB cannot store it"),
     "a name with a NUL": ({**HEAT, "a\0b": 1}, "MongoDB cannot store it"),
     "too many bytes": ({**HEAT, "poster": "x" * (16 << 20)}, "MongoDB stores 16777216 at the most"),
@@ -132,11 +133,16 @@ FAULTS: Final[dict[str, tuple[object, str]]] = {
 SLOT_FAULTS: Final[dict[str, tuple[object, str]]] = {
     "no id": ({"capacity": 1}, "the id of number 2 of timeSlots must be an integer from 0 to"),
     "an id that is a string": ({"id": "1", "capacity": 1}, 'not "1"'),
+    "an id that is a boolean": ({"id": True, "capacity": 1}, "the id of number 2 of timeSlots"),
     "an id beyond JSON's integers": ({"id": 2**53, "capacity": 1}, "the id of number 2"),
     "no capacity": ({"id": 1}, "time slot 1: capacity must be an integer from 0 to"),
     "a negative capacity": ({"id": 1, "capacity": -1}, "time slot 1: capacity must be"),
     "a fraction": ({"id": 1, "capacity": 2.5}, "time slot 1: capacity must be"),
-    "a truth": ({"id": 1, "capacity": True}, "not true"),
+    "a capacity that is a boolean": ({"id": 1, "capacity": True}, "not true"),
+    "bookings that are a boolean": (
+        {"id": 1, "capacity": 1, "bookedCount": True},
+        "time slot 1: bookedCount must be an integer from 0 to 1, not true",
+    ),
     "more booked than there is": (
         {"id": 1, "capacity": 2, "bookedCount": 3},
         "time slot 1: bookedCount must be an integer from 0 to 2, not 3",
