@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tests.unit.test_movie_file import OBJECT_ID, imported
 from tests.unit.values import movie as stored_movie
-from worker.commands.import_movies import GivenMovie, change_of
+from worker.commands.import_movies import change_of
+from worker.commands.movie_file import GivenMovie
 from worker.errors import BadInput
 from worker.rules.decision import Malformed, Movie, TimeSlot
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 import pytest
 from bson import ObjectId
 
-from worker.commands.import_movies import GivenMovie, check_movies, import_movies, movies_in
+from worker.commands.import_movies import import_movies
+from worker.commands.movie_file import GivenMovie, check_movies, movies_in
 from worker.errors import BadInput
 from worker.settings import Settings
 
