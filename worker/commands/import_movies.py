@@ -125,8 +125,8 @@ class _Import:
                 self.kinds[movie.movie_id] = "new"
             elif change := self._change(movie, existing):
                 changes.append(change)
-        inserted = await self._store.catalogue.insert(new)
-        changed = await self._store.catalogue.change(changes)
+        inserted = await self._store.movie_writer.insert(new)
+        changed = await self._store.movie_writer.change(changes)
         for movie_id, reason in {**inserted.refused, **changed.refused}.items():
             self._refuse(waiting[movie_id], reason)
         for movie_id in waiting.keys() - inserted.lost - changed.lost:

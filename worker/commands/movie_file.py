@@ -17,7 +17,7 @@ from pydantic_core import from_json, to_json
 from worker.commands.terminal import listed
 from worker.errors import BadInput
 from worker.store.documents import Document
-from worker.store.movie_changes import decoded, movie_id_of, one_line, require_storable
+from worker.store.movie_changes import decode_extended_json, movie_id_of, one_line, require_storable
 
 STANDARD_INPUT: Final = "-"
 WHOLE_NUMBER_MAX: Final = 2**53 - 1
@@ -95,7 +95,7 @@ def check_movies(values: Iterable[tuple[str, object]]) -> list[GivenMovie]:
 def _checked(where: str, value: object) -> GivenMovie:
     if isinstance(value, BadInput):
         raise value
-    movie = decoded(value)
+    movie = decode_extended_json(value)
     if not isinstance(movie, dict):
         raise BadInput(f"a movie must be a JSON object, not {_shown(value)}")
     movie_id = movie_id_of(movie.get("_id"))

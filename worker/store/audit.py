@@ -17,13 +17,13 @@ from pymongo.errors import BulkWriteError
 
 from worker.store.documents import MOVIE_FIELDS, Document, movie_keys
 from worker.store.driver_failures import DUPLICATE_KEY, translated_failures
-from worker.store.scan import Examined, examined
+from worker.store.scan import Scan, open_scan
 from worker.store.store import LEDGER, MOVIES
 
 OPENING_BALANCES: Final = "openingBalances"
 
 RANGE_TIME_SLOTS: Final = 50_000
-"""About 30 MB as they are held here. The ledger is read once for each range, a part each time."""
+"""About 30 MB in memory. The ledger is read once for each range, a part of it each time."""
 MOVIES_AT_ONCE: Final = 200
 ENTRIES_AT_ONCE: Final = 5000
 """About 5 MB; the driver would take 16 MB of documents at once, which are 100 MB in memory."""
@@ -59,12 +59,12 @@ class OpeningBalance:
 class AuditReader:
     """All that is stored about seats, and what was booked before there was a ledger."""
 
-    def __init__(self, opened: Examined) -> None:
-        self._session = opened.session
-        self._database = opened.database
-        self._movies = opened.database[MOVIES]
-        self._ledger = opened.database[LEDGER]
-        self._balances = opened.database[OPENING_BALANCES]
+    def __init__(self, scan: Scan) -> None:
+        self._session = scan.session
+        self._database = scan.database
+        self._movies = scan.database[MOVIES]
+        self._ledger = scan.database[LEDGER]
+        self._balances = scan.database[OPENING_BALANCES]
 
     async def holds_data(self) -> bool:
         """Whether the database holds movies or a ledger at all."""
@@ -86,24 +86,24 @@ class AuditReader:
         cursor = self._movies.aggregate(
             pipeline, allowDiskUse=True, batchSize=MOVIES_AT_ONCE, session=self._session
         )
-        held: list[Document] = []
+        buffered: list[Document] = []
         after: str | None = None
         async for movies in _batches(cursor, MOVIES_AT_ONCE):
-            held += movies
+            buffered += movies
             # Two movies of one name must meet on one range, so it ends where a name does.
-            if _time_slot_count(held) >= RANGE_TIME_SLOTS and held[-1][NAME] is not None:
-                last = held[-1][NAME]
-                full = [movie for movie in held if movie[NAME] != last]
-                if full and full[-1][NAME] is not None:
-                    held = held[len(full) :]
-                    yield MovieRange(full, after, full[-1][NAME])
-                    after = full[-1][NAME]
-        yield MovieRange(held, after, None)
+            if _time_slot_count(buffered) >= RANGE_TIME_SLOTS and buffered[-1][NAME] is not None:
+                last = buffered[-1][NAME]
+                complete = [movie for movie in buffered if movie[NAME] != last]
+                if complete and complete[-1][NAME] is not None:
+                    buffered = buffered[len(complete) :]
+                    yield MovieRange(complete, after, complete[-1][NAME])
+                    after = complete[-1][NAME]
+        yield MovieRange(buffered, after, None)
 
     async def entries(self, movie_range: MovieRange) -> AsyncGenerator[list[Document]]:
         """The ledger entries of a range's names, by movie and version; first those of no movie."""
         cursor = self._ledger.find(
-            _of(movie_range), session=self._session, batch_size=ENTRIES_AT_ONCE
+            _filter_for(movie_range), session=self._session, batch_size=ENTRIES_AT_ONCE
         )
         ordered = cursor.sort([("movieId", 1), ("movieVersion", 1)]).allow_disk_use(True)
         async for entries in _batches(ordered, ENTRIES_AT_ONCE):
@@ -112,7 +112,8 @@ class AuditReader:
     async def opening_balances(self, movie_range: MovieRange) -> list[Document]:
         """What is recorded about the time slots of a range."""
         with translated_failures():
-            return await self._balances.find(_of(movie_range), session=self._session).to_list(None)
+            cursor = self._balances.find(_filter_for(movie_range), session=self._session)
+            return await cursor.to_list(None)
 
     async def versions(self, names: Collection[str]) -> dict[str, object]:
         """The versions that these movies have by now; the missing ones do not exist."""
@@ -146,11 +147,11 @@ class AuditReader:
 @asynccontextmanager
 async def open_audit_reader(uri: str, database: str) -> AsyncGenerator[AuditReader]:
     """The books of a database; raises StoreUnusable."""
-    async with examined(uri, database) as opened:
-        yield AuditReader(opened)
+    async with open_scan(uri, database) as scan:
+        yield AuditReader(scan)
 
 
-def _of(movie_range: MovieRange) -> Document:
+def _filter_for(movie_range: MovieRange) -> Document:
     """The filter for what belongs to the movies of a range, and to movies that there never were."""
     bounds: Document = {}
     if movie_range.after is not None:

@@ -32,19 +32,19 @@ def client_of(
     The driver leaves out options that it does not understand. With one about TLS that would mean
     to go on without TLS, so that is refused.
     """
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(uri, **options)
         except (PyMongoError, ValueError, TypeError, OSError) as failure:
             # Not only errors of the driver: a port that is no number is a plain ValueError, a
             # certificate that is not there an OSError.
-            said = without_secrets(" ".join(str(failure).split()), uri)
-            raise StoreUnusable(f"{VARIABLE} cannot be used: {said}") from None
-    for warning in told:
-        said = without_secrets(str(warning.message), uri).partition(" Did you mean")[0]
-        if re.search("tls|ssl", said, re.IGNORECASE):
+            message = without_secrets(" ".join(str(failure).split()), uri)
+            raise StoreUnusable(f"{VARIABLE} cannot be used: {message}") from None
+    for warning in caught:
+        message = without_secrets(str(warning.message), uri).partition(" Did you mean")[0]
+        if re.search("tls|ssl", message, re.IGNORECASE):
             client.close()
-            raise StoreUnusable(f"{VARIABLE} cannot be used: {said}")
-        log.warning("%s holds an option that is left out: %s", VARIABLE, said)
+            raise StoreUnusable(f"{VARIABLE} cannot be used: {message}")
+        log.warning("%s holds an option that is left out: %s", VARIABLE, message)
     return client

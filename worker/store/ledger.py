@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from contracts import OutcomeEvent
 from worker.store.documents import Document, ledger_outcome
 from worker.store.driver_failures import translated_failures
-from worker.store.scan import Examined, examined
+from worker.store.scan import Scan, open_scan
 from worker.store.store import LEDGER
 
 OUTCOMES_AT_ONCE: Final = 500
@@ -37,9 +37,9 @@ class Selection:
 class Ledger:
     """The ledger, as a majority of the replica set has it."""
 
-    def __init__(self, opened: Examined) -> None:
-        self._entries = opened.database[LEDGER]
-        self._session = opened.session
+    def __init__(self, scan: Scan) -> None:
+        self._entries = scan.database[LEDGER]
+        self._session = scan.session
         self.unreadable_count = 0
         """How many entries were met that are not as a worker writes them."""
 
@@ -84,8 +84,8 @@ class Ledger:
 @asynccontextmanager
 async def open_ledger(uri: str, database: str) -> AsyncGenerator[Ledger]:
     """The ledger of a database; raises StoreUnusable."""
-    async with examined(uri, database) as opened:
-        yield Ledger(opened)
+    async with open_scan(uri, database) as scan:
+        yield Ledger(scan)
 
 
 def _filter(selection: Selection) -> Document:

@@ -65,7 +65,7 @@ class MovieChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WriteFailures:
     """What did not become of a bulk write, by movie id.
 
     ``lost`` are those that another writer may have been faster with: only reading them again
@@ -76,45 +76,45 @@ class Written:
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
-class Catalogue:
+class MovieWriter:
     """The collection of movies, for those who change what is on sale and never what is booked."""
 
     def __init__(self, movies: AsyncIOMotorCollection[Document]) -> None:
         self._movies = movies
 
-    async def insert(self, documents: Sequence[Document]) -> Written:
+    async def insert(self, documents: Sequence[Document]) -> WriteFailures:
         """Insert movies; one that exists meanwhile is lost. Raises StoreUnusable."""
         if not documents:
-            return Written()
+            return WriteFailures()
         with translated_failures():
             try:
                 await self._movies.insert_many(documents, ordered=False)
             except BulkWriteError as failure:
-                return _written([str(document["_id"]) for document in documents], failure)
-        return Written()
+                return _write_failures([str(document["_id"]) for document in documents], failure)
+        return WriteFailures()
 
-    async def change(self, changes: Sequence[MovieChange]) -> Written:
+    async def change(self, changes: Sequence[MovieChange]) -> WriteFailures:
         """Apply changes to movies that are still as they were read; raises StoreUnusable.
 
         MongoDB tells only how many it found, so one lost race makes all of them lost.
         """
         if not changes:
-            return Written()
+            return WriteFailures()
         movie_ids = [change.movie_id for change in changes]
-        updates = [catalogue_update(change) for change in changes]
+        updates = [change_update(change) for change in changes]
         refused: Mapping[str, str] = {}
         with translated_failures():
             try:
                 matched = (await self._movies.bulk_write(updates, ordered=False)).matched_count
             except BulkWriteError as failure:
-                refused = _written(movie_ids, failure).refused
+                refused = _write_failures(movie_ids, failure).refused
                 matched = failure.details["nMatched"]
         if matched + len(refused) == len(changes):
-            return Written(refused=refused)
-        return Written(lost=frozenset(movie_ids) - refused.keys(), refused=refused)
+            return WriteFailures(refused=refused)
+        return WriteFailures(lost=frozenset(movie_ids) - refused.keys(), refused=refused)
 
 
-def catalogue_update(change: MovieChange) -> UpdateOne:
+def change_update(change: MovieChange) -> UpdateOne:
     """The versioned update: matches only the movie exactly as the change was decided upon.
 
     A pipeline, because an ordinary update cannot add to an array and change elements of it at
@@ -154,7 +154,7 @@ def _with_capacities(time_slots: Document, capacities: Mapping[int, int]) -> Doc
     return {"$map": {"input": time_slots, "as": "slot", "in": chosen}}
 
 
-def _written(movie_ids: Sequence[str], failure: BulkWriteError) -> Written:
+def _write_failures(movie_ids: Sequence[str], failure: BulkWriteError) -> WriteFailures:
     """An error that MongoDB gives for one document of many is that document's own."""
     errors = failure.details["writeErrors"]
     if not errors:
@@ -167,7 +167,7 @@ def _written(movie_ids: Sequence[str], failure: BulkWriteError) -> Written:
             lost.add(movie_id)
         else:
             refused[movie_id] = f"MongoDB refuses it with error {error['code']}: {error['errmsg']}"
-    return Written(frozenset(lost), refused)
+    return WriteFailures(frozenset(lost), refused)
 
 
 def movie_id_of(key: object) -> str | None:
@@ -177,7 +177,7 @@ def movie_id_of(key: object) -> str | None:
     return key if isinstance(key, str) and _MOVIE_ID.fullmatch(key) else None
 
 
-def decoded(value: object, nesting: int = 0) -> object:
+def decode_extended_json(value: object, nesting: int = 0) -> object:
     """Extended JSON as the values that it stands for, such as ``{"$date": …}``.
 
     Values that are no JSON stay as they are. Raises BadInput, saying what is not as it should be.
@@ -185,10 +185,10 @@ def decoded(value: object, nesting: int = 0) -> object:
     if nesting > NESTING_MAX:
         raise BadInput(f"it is nested more than {NESTING_MAX} levels deep; MongoDB stores no more")
     if isinstance(value, list | tuple):
-        return [decoded(element, nesting + 1) for element in value]
+        return [decode_extended_json(element, nesting + 1) for element in value]
     if not isinstance(value, Mapping):
         return value
-    members = {name: decoded(member, nesting + 1) for name, member in value.items()}
+    members = {name: decode_extended_json(member, nesting + 1) for name, member in value.items()}
     try:
         result: object = object_hook(members, _EXTENDED_JSON)
     except _BAD_VALUES as fault:

@@ -46,9 +46,9 @@ async def prepare_collections(
     options = found[movies]
     if options is None:
         log.info("this user may not see whether %s has the validator against overbooking", movies)
-    elif not (theirs := options.get("validator")):
+    elif not (existing := options.get("validator")):
         await _add_validator(database, movies, rule)
-    elif theirs != MOVIE_VALIDATOR:
+    elif existing != MOVIE_VALIDATOR:
         log.warning(
             "the collection %s has a validator of its own, so nothing keeps other writers from "
             "overbooking: add %s to it",

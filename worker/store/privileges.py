@@ -20,7 +20,7 @@ from worker.store.driver_failures import UNAUTHORIZED, VALIDATION_FAILURE
 
 Collection = AsyncIOMotorCollection[Document]
 
-NOTHING: Final[Document] = {"_id": {"$in": []}}
+NO_DOCUMENT: Final[Document] = {"_id": {"$in": []}}
 """A filter that matches no document, whatever its _id is."""
 
 
@@ -83,12 +83,12 @@ async def _is_allowed(
 
 
 async def _find(collection: Collection) -> None:
-    await collection.find_one(NOTHING, {"_id": 1})
+    await collection.find_one(NO_DOCUMENT, {"_id": 1})
 
 
 async def _update(collection: Collection) -> None:
     # Not update_one, which a sharded collection takes only with an exact key.
-    await collection.update_many(NOTHING, {"$set": {"version": 0}})
+    await collection.update_many(NO_DOCUMENT, {"$set": {"version": 0}})
 
 
 async def _insert(collection: Collection) -> None:

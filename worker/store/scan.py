@@ -40,7 +40,7 @@ _CODEC: Final = CodecOptions[Document](
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class Scan:
     """A database, and the session that every read of it belongs to."""
 
     database: AsyncIOMotorDatabase[Document]
@@ -48,7 +48,7 @@ class Examined:
 
 
 @asynccontextmanager
-async def examined(uri: str, database: str) -> AsyncIterator[Examined]:
+async def open_scan(uri: str, database: str) -> AsyncIterator[Scan]:
     """Open a database for reading; raises StoreUnusable, here and for whatever fails inside."""
     client = client_of(uri, **_defaults_for(uri), appname=APP_NAME)
     try:
@@ -61,7 +61,7 @@ async def examined(uri: str, database: str) -> AsyncIterator[Examined]:
                     write_concern=WriteConcern("majority"),
                 )
                 try:
-                    yield Examined(found, session)
+                    yield Scan(found, session)
                 except asyncio.CancelledError:
                     # The thread of a scan under way would keep the process from ending.
                     with suppress(PyMongoError):
@@ -76,9 +76,9 @@ async def stored_documents(uri: str, database: str) -> tuple[list[Document], lis
 
     Held in memory as a whole, so meant for the size of a demo or a test.
     """
-    async with examined(uri, database) as opened:
-        movies = await opened.database[MOVIES].find(session=opened.session).to_list(None)
-        ledger = await opened.database[LEDGER].find(session=opened.session).to_list(None)
+    async with open_scan(uri, database) as scan:
+        movies = await scan.database[MOVIES].find(session=scan.session).to_list(None)
+        ledger = await scan.database[LEDGER].find(session=scan.session).to_list(None)
     return movies, ledger
 
 

@@ -26,7 +26,7 @@ from worker.store.abandoned import APP_NAME, abort_abandoned_transactions
 from worker.store.client import client_of
 from worker.store.documents import Document
 from worker.store.driver_failures import translated_failures
-from worker.store.movie_changes import Catalogue
+from worker.store.movie_changes import MovieWriter
 from worker.store.preparation import prepare_collections, require_transactions
 from worker.store.privileges import require_majority, require_privileges
 
@@ -112,9 +112,9 @@ class Store:
         self._client.close()
 
     @property
-    def catalogue(self) -> Catalogue:
+    def movie_writer(self) -> MovieWriter:
         """The movies, for an import."""
-        return Catalogue(self._movies)
+        return MovieWriter(self._movies)
 
     async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Reading:
         """Read what is stored under these ids; raises StoreUnusable."""
