@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from tests.unit.test_movie_file import OBJECT_ID, imported
 from tests.unit.values import movie as stored_movie
 from worker.commands.import_movies import change_of
-from worker.commands.movie_file import GivenMovie
+from worker.commands.movie_file import ValidMovie
 from worker.errors import BadInput
 from worker.rules.decision import Malformed, Movie, TimeSlot
 
 
-def of_slots(*slots: Mapping[str, Any], key: object = "heat") -> GivenMovie:
+def of_slots(*slots: Mapping[str, Any], key: object = "heat") -> ValidMovie:
     return imported({"_id": key, "timeSlots": slots})[0]
 
 
-def change(given_movie: GivenMovie, stored: Movie | Malformed) -> tuple[dict[int, int], list[int]]:
+def change(given_movie: ValidMovie, stored: Movie | Malformed) -> tuple[dict[int, int], list[int]]:
     """The other capacities and the new time slots that the import of a movie comes to."""
     found = change_of(given_movie, stored)
     return (dict(found.capacities), list(found.new_time_slots)) if found else ({}, [])
@@ -49,7 +49,7 @@ def test_an_import_adds_time_slots_and_changes_capacities(
     assert change(of_slots(*slots), stored_movie()) == expected
 
 
-REFUSALS: Final[dict[str, tuple[GivenMovie, Movie | Malformed, str]]] = {
+REFUSALS: Final[dict[str, tuple[ValidMovie, Movie | Malformed, str]]] = {
     "less room than what is booked": (
         of_slots({"id": 2, "capacity": 5}, {"id": 1, "capacity": 3}),
         stored_movie(),
@@ -61,7 +61,7 @@ REFUSALS: Final[dict[str, tuple[GivenMovie, Movie | Malformed, str]]] = {
         stored_movie(slots={1: Malformed("capacity is missing")}),
         "capacity is missing; mend what is stored first",
     ),
-    "a movie that is stored under the other kind of _id": (
+    "a movie that is stored under the other type of _id": (
         of_slots(key={"$oid": OBJECT_ID}),
         stored_movie(key=OBJECT_ID),
         "its stored _id is of the type str",
@@ -73,7 +73,7 @@ REFUSALS: Final[dict[str, tuple[GivenMovie, Movie | Malformed, str]]] = {
     ("given_movie", "stored", "expected"), REFUSALS.values(), ids=REFUSALS.keys()
 )
 def test_an_import_refuses(
-    given_movie: GivenMovie, stored: Movie | Malformed, expected: str
+    given_movie: ValidMovie, stored: Movie | Malformed, expected: str
 ) -> None:
     with pytest.raises(BadInput) as raised:
         change_of(given_movie, stored)

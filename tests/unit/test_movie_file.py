@@ -12,7 +12,7 @@ import pytest
 from bson import ObjectId
 
 from worker.commands.import_movies import import_movies
-from worker.commands.movie_file import GivenMovie, check_movies, movies_in
+from worker.commands.movie_file import ValidMovie, check_movies, movies_in
 from worker.errors import BadInput
 from worker.settings import Settings
 
@@ -21,7 +21,7 @@ HEAT: Final = {"_id": "heat", "timeSlots": [{"id": 1, "capacity": 10}]}
 ALIEN: Final = {"_id": "alien", "timeSlots": []}
 
 
-def imported(*movies: Mapping[str, Any]) -> list[GivenMovie]:
+def imported(*movies: Mapping[str, Any]) -> list[ValidMovie]:
     """The movies of a file of JSON lines."""
     return check_movies(movies_in(lines(*movies)))
 

@@ -36,9 +36,9 @@ def audited(
     reconciler = Reconciler(found.append)
     reconciler.begin_range(movies, [])
     for each in entries:
-        reconciler.take(each)
+        reconciler.add_entry(each)
     reconciler.end_entries()
-    reconciler.settle_doubts(reconciler.doubtful(), later or {})
+    reconciler.recheck(reconciler.movies_to_recheck(), later or {})
     for movie in reconciler.end_range():
         found.extend(imbalances(movie))
     return [str(violation) for violation in found]

@@ -18,7 +18,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from worker.commands.movie_file import (
     PROBLEMS_SHOWN_MAX,
-    GivenMovie,
+    ValidMovie,
     check_movies,
     movies_in,
     read_file,
@@ -38,8 +38,8 @@ its commits take longer than a read and a write here."""
 LONGEST_WAIT_SECONDS: Final = 0.1
 ADOPT: Final = "`reservation-worker movies adopt`, so that an audit knows of them"
 
-Kind = Literal["new", "changed", "unchanged"]
-KINDS: Final[tuple[Kind, ...]] = ("new", "changed", "unchanged")
+Status = Literal["new", "changed", "unchanged"]
+STATUSES: Final[tuple[Status, ...]] = ("new", "changed", "unchanged")
 
 
 async def import_movies(settings: Settings, file: str) -> None:
@@ -52,35 +52,34 @@ async def import_movies(settings: Settings, file: str) -> None:
     stderr = Console(stderr=True)
     with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         bar = progress.add_task("importing", total=len(movies))
-        done = await _import(settings, movies, lambda count: progress.advance(bar, count))
-    counts = Counter(done.kinds.values())
-    kinds = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS)
-    print(f"imported {counts.total()} movies: {kinds}", flush=True)
-    added = [movie for movie in movies if done.kinds.get(movie.movie_id) in {"new", "changed"}]
-    if any(slot["bookedCount"] for movie in added for slot in movie.time_slots.values()):
+        importer = await _import(settings, movies, lambda count: progress.advance(bar, count))
+    counts = Counter(importer.statuses.values())
+    statuses = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
+    print(f"imported {counts.total()} movies: {statuses}", flush=True)
+    if any(importer.has_added_bookings(movie) for movie in movies):
         print("some seats are booked already: adopt them with", ADOPT, file=sys.stderr)
-    done.require_all()
+    importer.require_all()
 
 
 async def import_documents(
     settings: Settings, documents: Iterable[Mapping[str, object]]
-) -> Counter[Kind]:
+) -> Counter[Status]:
     """Import movies that are in memory and count what became of them; raises as the command."""
     values = ((f"number {number}", document) for number, document in enumerate(documents, 1))
-    done = await _import(settings, check_movies(values), lambda _count: None)
-    done.require_all()
-    return Counter(done.kinds.values())
+    importer = await _import(settings, check_movies(values), lambda _count: None)
+    importer.require_all()
+    return Counter(importer.statuses.values())
 
 
 async def _import(
-    settings: Settings, movies: Sequence[GivenMovie], advance: Callable[[int], None]
-) -> _Import:
+    settings: Settings, movies: Sequence[ValidMovie], advance: Callable[[int], None]
+) -> _Importer:
     store = await Store.open(settings.mongodb_uri, settings.mongodb_database)
-    work = _Import(store)
+    importer = _Importer(store)
     try:
         for start in range(0, len(movies), BATCH_SIZE):
             batch = movies[start : start + BATCH_SIZE]
-            await work.carry_out(batch)
+            await importer.import_batch(batch)
             advance(len(batch))
     except StoreUnusable as failure:
         raise StoreUnusable(
@@ -88,20 +87,20 @@ async def _import(
         ) from failure
     finally:
         await store.close()
-    return work
+    return importer
 
 
-class _Import:
+class _Importer:
     """Reads, decides and writes batches of movies, and keeps what became of each."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.kinds: dict[str, Kind] = {}
+        self.statuses: dict[str, Status] = {}
         self.refused: dict[str, str] = {}
 
-    async def carry_out(self, batch: Sequence[GivenMovie]) -> None:
+    async def import_batch(self, batch: Sequence[ValidMovie]) -> None:
         """Write what is to be written, again while other writers are faster."""
-        waiting = {movie.movie_id: movie for movie in batch}
+        pending = {movie.movie_id: movie for movie in batch}
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Conflict),
             stop=stop_after_delay(LOST_RACES_SECONDS),
@@ -109,41 +108,46 @@ class _Import:
             reraise=True,
         )
         try:
-            await retrying(self._attempt, waiting)
+            await retrying(self._attempt, pending)
         except Conflict as conflict:
-            for movie in waiting.values():
+            for movie in pending.values():
                 self._refuse(movie, f"{conflict}; import it again")
 
-    async def _attempt(self, waiting: dict[str, GivenMovie]) -> None:
-        """Read, decide and write, once; what ``waiting`` still holds then has lost a race."""
-        stored = (await self._store.read(waiting, ())).movies
+    async def _attempt(self, pending: dict[str, ValidMovie]) -> None:
+        """Read, decide and write, once; what ``pending`` still holds then has lost a race."""
+        stored = (await self._store.read(pending, ())).movies
         new, changes = [], []
-        for movie in waiting.values():
+        for movie in pending.values():
             existing = stored.get(movie.movie_id)
             if existing is None:
                 new.append(movie.document)
-                self.kinds[movie.movie_id] = "new"
+                self.statuses[movie.movie_id] = "new"
             elif change := self._change(movie, existing):
                 changes.append(change)
         inserted = await self._store.movie_writer.insert(new)
         changed = await self._store.movie_writer.change(changes)
         for movie_id, reason in {**inserted.refused, **changed.refused}.items():
-            self._refuse(waiting[movie_id], reason)
-        for movie_id in waiting.keys() - inserted.lost - changed.lost:
-            del waiting[movie_id]
-        if waiting:
+            self._refuse(pending[movie_id], reason)
+        for movie_id in pending.keys() - inserted.lost - changed.lost:
+            del pending[movie_id]
+        if pending:
             raise Conflict(f"other writers kept changing it for {LOST_RACES_SECONDS} s")
 
-    def _change(self, movie: GivenMovie, stored: Movie | Malformed) -> MovieChange | None:
+    def _change(self, movie: ValidMovie, stored: Movie | Malformed) -> MovieChange | None:
         try:
             change = change_of(movie, stored)
         except BadInput as refusal:
             self._refuse(movie, str(refusal))
             return None
         # A movie that lost a race may turn out to have been changed by the attempt before.
-        if change or self.kinds.get(movie.movie_id) != "changed":
-            self.kinds[movie.movie_id] = "changed" if change else "unchanged"
+        if change or self.statuses.get(movie.movie_id) != "changed":
+            self.statuses[movie.movie_id] = "changed" if change else "unchanged"
         return change
+
+    def has_added_bookings(self, movie: ValidMovie) -> bool:
+        """Whether the file gives booked seats to a movie of which something was written."""
+        is_written = self.statuses.get(movie.movie_id) in {"new", "changed"}
+        return is_written and any(slot["bookedCount"] for slot in movie.time_slots.values())
 
     def require_all(self) -> None:
         """Raises BadInput that lists what was refused, if anything was."""
@@ -151,12 +155,12 @@ class _Import:
             refused = list(self.refused.values())
             raise BadInput(listed("refused, and left as they are:", refused, PROBLEMS_SHOWN_MAX))
 
-    def _refuse(self, movie: GivenMovie, reason: str) -> None:
-        self.kinds.pop(movie.movie_id, None)
+    def _refuse(self, movie: ValidMovie, reason: str) -> None:
+        self.statuses.pop(movie.movie_id, None)
         self.refused[movie.movie_id] = f"{movie.where}, movie {movie.movie_id}: {reason}"
 
 
-def change_of(given: GivenMovie, stored: Movie | Malformed) -> MovieChange | None:
+def change_of(given: ValidMovie, stored: Movie | Malformed) -> MovieChange | None:
     """What an import changes of a movie as it is stored; None if that is nothing.
 
     Raises BadInput for what no import may do. A given bookedCount counts only where it is new.

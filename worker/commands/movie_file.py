@@ -26,7 +26,7 @@ PROBLEMS_SHOWN_MAX: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class GivenMovie:
+class ValidMovie:
     """A movie that keeps every rule, ``where`` it was found, and what is stored if it is new."""
 
     where: str
@@ -74,9 +74,9 @@ def _json(text: bytes) -> object:
         return BadInput(f"not JSON: {place}")
 
 
-def check_movies(values: Iterable[tuple[str, object]]) -> list[GivenMovie]:
+def check_movies(values: Iterable[tuple[str, object]]) -> list[ValidMovie]:
     """The movies, if all of them keep the rules; raises BadInput that lists what is wrong where."""
-    movies: dict[str, GivenMovie] = {}
+    movies: dict[str, ValidMovie] = {}
     problems = []
     for where, value in values:
         try:
@@ -92,7 +92,7 @@ def check_movies(values: Iterable[tuple[str, object]]) -> list[GivenMovie]:
     return list(movies.values())
 
 
-def _checked(where: str, value: object) -> GivenMovie:
+def _checked(where: str, value: object) -> ValidMovie:
     if isinstance(value, BadInput):
         raise value
     movie = decode_extended_json(value)
@@ -115,7 +115,7 @@ def _checked(where: str, value: object) -> GivenMovie:
     version = _whole_number("version", movie.get("version", 0))
     document = {**movie, "version": version, "timeSlots": list(time_slots.values())}
     require_storable(document)
-    return GivenMovie(where, movie_id, document, time_slots)
+    return ValidMovie(where, movie_id, document, time_slots)
 
 
 def _checked_time_slot(number: int, slot: object) -> Document:

@@ -32,7 +32,7 @@ class NotAdopted(WorkerError):
 class Adoption:
     """What becomes of the time slots."""
 
-    new: list[OpeningBalance] = field(default_factory=list)
+    unrecorded: list[OpeningBalance] = field(default_factory=list)
     """To be recorded, of the range at hand."""
     recorded_before_count: int = 0
     recorded_count: int = 0
@@ -41,15 +41,15 @@ class Adoption:
     refused_count: int = 0
     refused: list[str] = field(default_factory=list)
 
-    def take(self, movie: AuditedMovie, now: datetime) -> None:
+    def add_movie(self, movie: AuditedMovie, now: datetime) -> None:
         """Work out the opening balances of a movie."""
         if movie.fault is not None:
             self.refuse(f"movie {movie.name}: {movie.fault}")
             return
-        for time_slot_id in sorted(movie.left_out):
+        for time_slot_id in sorted(movie.unreadable_slots):
             self.refuse(f"movie {movie.name}, time slot {time_slot_id}: see what an audit says")
         for slot in movie.slots.values():
-            if slot.opening is not None:
+            if slot.opening_balance is not None:
                 self.recorded_before_count += 1
             elif slot.unexplained < 0:
                 self.refuse(
@@ -57,7 +57,7 @@ class Adoption:
                     f"are confirmed, but bookedCount is {slot.booked_count}"
                 )
             else:
-                self.new.append(
+                self.unrecorded.append(
                     OpeningBalance(
                         movie_id=movie.name,
                         time_slot_id=slot.time_slot_id,
@@ -73,14 +73,14 @@ class Adoption:
         if len(self.refused) < REFUSED_SHOWN_MAX:
             self.refused.append(printable(reason))
 
-    def taken(self, recorded_count: int) -> None:
+    def count_recorded(self, recorded_count: int) -> None:
         """The new balances of a range are recorded, so many of them by this command."""
         self.recorded_count += recorded_count
-        self.recorded_before_count += len(self.new) - recorded_count
-        booked = [balance.booked_count for balance in self.new if balance.booked_count]
+        self.recorded_before_count += len(self.unrecorded) - recorded_count
+        booked = [balance.booked_count for balance in self.unrecorded if balance.booked_count]
         self.booked_slot_count += len(booked)
         self.booked_seat_count += sum(booked)
-        self.new.clear()
+        self.unrecorded.clear()
 
 
 async def adopt_movies(settings: Settings, *, dry_run: bool = False) -> None:
@@ -99,8 +99,9 @@ async def adopt_movies(settings: Settings, *, dry_run: bool = False) -> None:
 
         async def adopt(movies: Sequence[AuditedMovie]) -> None:
             for movie in movies:
-                adoption.take(movie, now)
-            adoption.taken(len(adoption.new) if dry_run else await _record(reader, adoption.new))
+                adoption.add_movie(movie, now)
+            balances = adoption.unrecorded
+            adoption.count_recorded(len(balances) if dry_run else await _record(reader, balances))
 
         await track(reader, reconciler, adopt)
     print(_summary(adoption, dry_run=dry_run), flush=True)

@@ -48,16 +48,16 @@ def faults_of(entry: Entry) -> Iterator[str]:
         yield f"its _id is {shown(entry.get('_id'))}, which is no requestId"
     if not isinstance(entry.get("decidedAt"), datetime):
         yield f"decidedAt is {shown(entry.get('decidedAt'))}, not a time"
-    kind = _kind_of(entry)
-    if kind is None:
+    result = _result_of(entry)
+    if result is None:
         outcome, reason = shown(entry.get("outcome")), shown(entry.get("reason"))
         yield f"outcome {outcome} and reason {reason} do not go together"
     else:
-        yield from _wrong_fields(entry, kind)
+        yield from _wrong_fields(entry, result)
     yield from _wrong_values(entry)
 
 
-def is_whole(value: object) -> bool:
+def is_integer(value: object) -> bool:
     """Whether it is an integer; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -70,7 +70,7 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"
 
 
-def _kind_of(entry: Entry) -> str | None:
+def _result_of(entry: Entry) -> str | None:
     """The reason of a rejection, or ``confirmed``; None for what is neither."""
     outcome, reason = entry.get("outcome"), entry.get("reason")
     if outcome == "confirmed":
@@ -79,17 +79,17 @@ def _kind_of(entry: Entry) -> str | None:
     return str(reason) if outcome == "rejected" and is_reason else None
 
 
-def _wrong_fields(entry: Entry, kind: str) -> Iterator[str]:
-    needed = FIELDS[kind]
+def _wrong_fields(entry: Entry, result: str) -> Iterator[str]:
+    needed = FIELDS[result]
     present = _ALL_FIELDS & entry.keys()
     for name in sorted(needed - present):
-        yield f"it is {kind}, but has no {name}"
+        yield f"it is {result}, but has no {name}"
     allowed = needed | _ASKED
     for name in sorted(present - allowed):
-        yield f"it is {kind}, but has {name}"
-    if kind == "confirmed" and entry.get("movieVersion") == 0:
+        yield f"it is {result}, but has {name}"
+    if result == "confirmed" and entry.get("movieVersion") == 0:
         yield "movieVersion is 0, which no confirmation can have created"
-    if kind == "sold_out" and _has_room(entry):
+    if result == "sold_out" and _has_room(entry):
         yield f"it is sold_out, but {entry['seatsAvailable']} seats were available"
     if "errors" in needed and not isinstance(entry.get("errors", []), list):
         yield f"errors is {shown(entry['errors'])}, not a list"
@@ -108,7 +108,7 @@ def _wrong_values(entry: Entry) -> Iterator[str]:
     for name, (least, most) in _BOUNDS.items():
         if name in entry:
             value = entry[name]
-            if not is_whole(value) or not least <= value <= most:
+            if not is_integer(value) or not least <= value <= most:
                 yield f"{name} is {shown(value)}, not an integer from {least} to {most}"
 
 

@@ -39,7 +39,7 @@ class Findings:
         self._shown_max = shown_max
         self._as_json = as_json
         self.counts: Counter[Invariant] = Counter()
-        self.surplus_count = 0
+        self.unexplained_count = 0
         """Time slots with more booked than there are entries for, and no opening balance."""
 
     def report(self, violation: Violation) -> None:
@@ -53,8 +53,8 @@ class Findings:
         for movie in movies:
             for violation in imbalances(movie):
                 self.report(violation)
-            self.surplus_count += sum(
-                slot.opening is None and slot.unexplained > 0
+            self.unexplained_count += sum(
+                slot.opening_balance is None and slot.unexplained > 0
                 for slot in (movie.slots.values() if movie.fault is None else ())
             )
 
@@ -75,10 +75,10 @@ class Findings:
         hidden = count - self._shown_max
         not_shown = f", {hidden:,} of them not shown (see --limit)" if hidden > 0 else ""
         hint = (
-            f". {self.surplus_count:,} time slots have more seats booked than the ledger tells of "
-            "and no opening balance: if these were booked before the worker came, "
+            f". {self.unexplained_count:,} time slots have more seats booked than the ledger "
+            "accounts for and no opening balance: if these were booked before the worker came, "
             "`reservation-worker movies adopt` records them, once"
-            if self.surplus_count
+            if self.unexplained_count
             else ""
         )
         raise InvariantsViolated(f"{count:,} violations{not_shown}; nothing was changed{hint}")
@@ -89,14 +89,14 @@ def imbalances(movie: AuditedMovie) -> Iterator[Violation]:
     if movie.fault is not None:
         return  # Which has been told.
     for slot in movie.slots.values():
-        opening = slot.opening or 0
+        opening = slot.opening_balance or 0
         if slot.booked_count != opening + slot.confirmed:
             problem = (
                 f"bookedCount is {slot.booked_count}, but {slot.confirmed} people are confirmed"
                 f" and {opening} were booked before the worker came"
             )
             yield Violation("I2", problem, movie.name, slot.time_slot_id)
-    for time_slot_id, people in sorted(movie.gone.items()):
+    for time_slot_id, people in sorted(movie.missing_slots.items()):
         problem = f"the time slot is gone, but {people} people are confirmed for it"
         yield Violation("I2", problem, movie.name, time_slot_id)
 

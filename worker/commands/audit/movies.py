@@ -22,7 +22,7 @@ class AuditedSlot:
     time_slot_id: int
     capacity: int
     booked_count: int
-    opening: int | None = None
+    opening_balance: int | None = None
     """The opening balance, if one is recorded."""
     confirmed: int = 0
     """The people of the confirmed entries up to the version that was read."""
@@ -42,15 +42,15 @@ class AuditedMovie:
     fault: str | None = None
     """Why none of its time slots can be reckoned with, if so."""
     slots: dict[int, AuditedSlot] = field(default_factory=dict)
-    gone: dict[int, int] = field(default_factory=dict)
+    missing_slots: dict[int, int] = field(default_factory=dict)
     """The confirmed people of time slots that the movie does not have."""
-    left_out: set[int] = field(default_factory=set)
+    unreadable_slots: set[int] = field(default_factory=set)
     """Time slots that are there, but in a form that allows no reckoning."""
 
 
 def read_movie(document: Mapping[str, Any], name: str, report: Report) -> AuditedMovie:
     """The movie with those of its time slots that can be reckoned with."""
-    problems = _Problems(name, report)
+    problems = _MovieReporter(name, report)
     version = whole_number(document.get("version", 0))
     movie = AuditedMovie(name, version)
     if version is None:
@@ -66,10 +66,10 @@ def read_movie(document: Mapping[str, Any], name: str, report: Report) -> Audite
             if read := _read_slot(slot, time_slot_id, problems):
                 movie.slots[time_slot_id] = read
             else:
-                movie.left_out.add(time_slot_id)
+                movie.unreadable_slots.add(time_slot_id)
     for time_slot_id, count in ids.items():
         if count > 1:
-            movie.left_out.add(time_slot_id)
+            movie.unreadable_slots.add(time_slot_id)
             problems.add("I1", f"{count} time slots have this id", time_slot_id)
     return movie
 
@@ -84,7 +84,7 @@ def whole_number(value: object) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Problems:
+class _MovieReporter:
     """Where the problems of one movie go."""
 
     name: str
@@ -95,7 +95,7 @@ class _Problems:
 
 
 def _read_slot(
-    slot: Mapping[str, Any], time_slot_id: int, problems: _Problems
+    slot: Mapping[str, Any], time_slot_id: int, problems: _MovieReporter
 ) -> AuditedSlot | None:
     capacity = whole_number(slot.get("capacity"))
     booked_count = whole_number(slot.get("bookedCount", 0))

@@ -15,19 +15,19 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final
 
-from worker.commands.audit.entries import faults_of, is_whole
+from worker.commands.audit.entries import faults_of, is_integer
 from worker.commands.audit.movies import AuditedMovie, read_movie, whole_number
 from worker.commands.audit.violations import Report, Violation
 from worker.store.audit import NAME, AuditReader
 
-DOUBTS_AT_ONCE: Final = 500
+RECHECKS_AT_ONCE: Final = 500
 """Movies that are read once more with one query."""
 
 Entry = Mapping[str, Any]
 
 
 @dataclass(slots=True)
-class Doubt:
+class Recheck:
     """A movie that must have reached a version by the time it is read again."""
 
     version: int
@@ -54,9 +54,9 @@ class Reconciler:
         self._report = report
         self._movies: dict[str, AuditedMovie] = {}
         self._ambiguous: set[str] = set()
-        self._doubts: dict[str, Doubt] = {}
+        self._rechecks: dict[str, Recheck] = {}
         self._commit: _Commit | None = None
-        self._movie_id: object = None
+        self._current_movie_id: object = None
         self.movie_count = 0
         self.time_slot_count = 0
         self.entry_count = 0
@@ -78,17 +78,17 @@ class Reconciler:
             audited = self._movies.get(balance["movieId"])
             slot = audited.slots.get(balance["timeSlotId"]) if audited else None
             if slot is not None:
-                slot.opening = balance["bookedCount"]
+                slot.opening_balance = balance["bookedCount"]
 
-    def take(self, entry: Entry) -> None:
+    def add_entry(self, entry: Entry) -> None:
         """The next entry of the range."""
         self.entry_count += 1
         movie_id, version = entry.get("movieId"), entry.get("movieVersion")
         for fault in faults_of(entry):
             self._report(Violation("I3", fault, request_id=entry.get("_id")))
-        if movie_id != self._movie_id or (self._commit and version != self._commit.version):
+        if movie_id != self._current_movie_id or (self._commit and version != self._commit.version):
             self._check_commit()
-            self._movie_id = movie_id
+            self._current_movie_id = movie_id
         if (
             not isinstance(movie_id, str)
             or not isinstance(version, int)
@@ -97,13 +97,13 @@ class Reconciler:
             return
         movie = self._movies.get(movie_id)
         if movie is None or (movie.version is not None and version > movie.version):
-            self._doubt(movie_id, entry, is_there=movie is not None)
+            self._recheck_later(movie_id, entry, movie_exists=movie is not None)
         elif entry.get("outcome") == "confirmed":
-            self._confirm(movie, entry)
+            self._count_confirmation(movie, entry)
 
     def end_range(self) -> Sequence[AuditedMovie]:
         """The movies with all their entries counted."""
-        assert not self._doubts, "doubts are settled while their range is open"  # noqa: S101
+        assert not self._rechecks, "a range ends when all of it is rechecked"  # noqa: S101
         for name in sorted(self._ambiguous):
             fault = "both a text and an ObjectId are movies of this name, which entries cannot tell"
             self._movies[name].fault = fault
@@ -113,44 +113,44 @@ class Reconciler:
     def end_entries(self) -> None:
         """There are no more entries for this range."""
         self._check_commit()
-        self._movie_id = None
+        self._current_movie_id = None
 
-    def doubtful(self) -> Sequence[str]:
+    def movies_to_recheck(self) -> Sequence[str]:
         """The movies to be read again: those whose entries have all been taken."""
-        return [name for name in self._doubts if name != self._movie_id]
+        return [name for name in self._rechecks if name != self._current_movie_id]
 
-    def settle_doubts(self, names: Sequence[str], versions: Mapping[str, object]) -> None:
+    def recheck(self, names: Sequence[str], versions: Mapping[str, object]) -> None:
         """Hold the doubts about these movies against their versions as they are by now."""
         for name in names:
-            doubt = self._doubts.pop(name)
+            recheck = self._rechecks.pop(name)
             if name not in versions:
-                if doubt.people:
-                    problem = f"the movie is gone, but {doubt.people} people are confirmed for it"
+                if recheck.people:
+                    problem = f"the movie is gone, but {recheck.people} people are confirmed for it"
                     self._report(Violation("I2", problem, name))
                 continue
             version = whole_number(versions[name])
-            if version is not None and version < doubt.version:
-                problem = f"version is {version}, but request {doubt.request_id} was decided at"
-                self._report(Violation("I6", f"{problem} version {doubt.version}", name))
+            if version is not None and version < recheck.version:
+                problem = f"version is {version}, but request {recheck.request_id} was decided at"
+                self._report(Violation("I6", f"{problem} version {recheck.version}", name))
 
-    def _doubt(self, movie_id: str, entry: Entry, *, is_there: bool) -> None:
+    def _recheck_later(self, movie_id: str, entry: Entry, *, movie_exists: bool) -> None:
         version = entry["movieVersion"]
-        doubt = self._doubts.setdefault(movie_id, Doubt(version, str(entry["_id"])))
-        if version > doubt.version:
-            doubt.version, doubt.request_id = version, str(entry["_id"])
+        recheck = self._rechecks.setdefault(movie_id, Recheck(version, str(entry["_id"])))
+        if version > recheck.version:
+            recheck.version, recheck.request_id = version, str(entry["_id"])
         people = entry.get("numberOfPeople")
-        if not is_there and entry.get("outcome") == "confirmed" and is_whole(people):
-            doubt.people += people or 0
+        if not movie_exists and entry.get("outcome") == "confirmed" and is_integer(people):
+            recheck.people += people or 0
 
-    def _confirm(self, movie: AuditedMovie, entry: Entry) -> None:
+    def _count_confirmation(self, movie: AuditedMovie, entry: Entry) -> None:
         time_slot_id, people = entry.get("timeSlotId"), entry.get("numberOfPeople")
         seats, decided_at = entry.get("seatsAvailable"), entry.get("decidedAt")
         if not (isinstance(time_slot_id, int) and isinstance(people, int)):
             return  # It was told already that this is no good entry.
         if slot := movie.slots.get(time_slot_id):
             slot.confirmed += people
-        elif time_slot_id not in movie.left_out:
-            movie.gone[time_slot_id] = movie.gone.get(time_slot_id, 0) + people
+        elif time_slot_id not in movie.unreadable_slots:
+            movie.missing_slots[time_slot_id] = movie.missing_slots.get(time_slot_id, 0) + people
         if not (isinstance(seats, int) and isinstance(decided_at, datetime)):
             return
         if self._commit is None:
@@ -169,13 +169,13 @@ class Reconciler:
             follows = all(left == after + people for (left, _), (after, people) in pairwise(taken))
             if commit and not follows:
                 problem = f"the seats that the confirmations of version {commit.version} left"
-                movie_id = str(self._movie_id)
+                movie_id = str(self._current_movie_id)
                 self._report(
                     Violation("I3", f"{problem} do not follow one another", movie_id, time_slot_id)
                 )
 
 
-async def reconciled(
+async def reconcile(
     reader: AuditReader, reconciler: Reconciler, advance: Callable[[int], None]
 ) -> AsyncGenerator[Sequence[AuditedMovie]]:
     """The movies, a range at a time, with their entries counted; raises StoreUnusable.
@@ -186,11 +186,11 @@ async def reconciled(
         reconciler.begin_range(movie_range.movies, await reader.opening_balances(movie_range))
         async for entries in reader.entries(movie_range):
             for entry in entries:
-                reconciler.take(entry)
+                reconciler.add_entry(entry)
             advance(len(entries))
-            if len(names := reconciler.doubtful()) >= DOUBTS_AT_ONCE:
-                reconciler.settle_doubts(names, await reader.versions(names))
+            if len(names := reconciler.movies_to_recheck()) >= RECHECKS_AT_ONCE:
+                reconciler.recheck(names, await reader.versions(names))
         reconciler.end_entries()
-        if names := reconciler.doubtful():
-            reconciler.settle_doubts(names, await reader.versions(names))
+        if names := reconciler.movies_to_recheck():
+            reconciler.recheck(names, await reader.versions(names))
         yield reconciler.end_range()
