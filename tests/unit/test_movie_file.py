@@ -120,8 +120,8 @@ FAULTS: Final[dict[str, tuple[object, str]]] = {
     "an _id that is too long": ({**HEAT, "_id": "a" * 65}, "_id must be"),
     "an _id with a line end": ({**HEAT, "_id": "heat\n"}, "_id must be"),
     "an _id that is a number": ({**HEAT, "_id": 7}, "_id must be"),
-    "a short $oid": ({**HEAT, "_id": {"$oid": "665f"}}, "not good extended JSON"),
-    "a bad date": ({**HEAT, "from": {"$date": "soon"}}, "not good extended JSON"),
+    "a short $oid": ({**HEAT, "_id": {"$oid": "665f"}}, "not valid extended JSON"),
+    "a bad date": ({**HEAT, "from": {"$date": "soon"}}, "not valid extended JSON"),
     "no time slots": ({"_id": "heat"}, "timeSlots must be a list, if only an empty one, not miss"),
     "time slots that are no list": ({"_id": "heat", "timeSlots": {}}, "timeSlots must be a list"),
     "a time slot that is no object": ({"_id": "a", "timeSlots": [3]}, "number 1 of timeSlots"),
@@ -129,7 +129,7 @@ FAULTS: Final[dict[str, tuple[object, str]]] = {
     "a version that is a boolean": ({**HEAT, "version": True}, "version must be an integer from"),
     "an integer beyond BSON": ({**HEAT, "budget": 2**64}, "MongoDB cannot store it"),
     "a name with a NUL": ({**HEAT, "a\0b": 1}, "MongoDB cannot store it"),
-    "too many bytes": ({**HEAT, "poster": "x" * (16 << 20)}, "MongoDB stores 16777216 at the most"),
+    "too many bytes": ({**HEAT, "poster": "x" * (16 << 20)}, "MongoDB stores 16777216 at most"),
 }
 SLOT_FAULTS: Final[dict[str, tuple[object, str]]] = {
     "no id": ({"capacity": 1}, "the id of number 2 of timeSlots must be an integer from 0 to"),

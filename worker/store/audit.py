@@ -1,7 +1,7 @@
 """Movies, opening balances and ledger entries in the order of the movies' names, for an audit.
 
-Owns how much of them is in memory at once, which is a range: some movies, and after them the
-entries of just these, a batch at a time. Knows nothing of what must be true of any of it.
+Owns how much is in memory at once: a range of movies, then the ledger entries of these movies, a
+batch at a time. Does not know what must be true of any of it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ RANGE_TIME_SLOTS: Final = 50_000
 """About 30 MB in memory. The ledger is read once for each range, a part of it each time."""
 MOVIES_AT_ONCE: Final = 200
 ENTRIES_AT_ONCE: Final = 5000
-"""About 5 MB; the driver would take 16 MB of documents at once, which are 100 MB in memory."""
+"""About 5 MB. By default the driver reads 16 MB of documents at once, 100 MB in memory."""
 
 NAME: Final = "name"
-"""What a movie is called on the wire; None for an ``_id`` that no request can name."""
+"""The field for a movie's id on the wire; None for an ``_id`` that no request can name."""
 
 _NAME_OF_MOVIE: Final = {
     "$cond": [{"$in": [{"$type": "$_id"}, ["string", "objectId"]]}, {"$toString": "$_id"}, None]
@@ -38,7 +38,7 @@ _NAME_OF_MOVIE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class MovieRange:
-    """Movies whose names are neighbours: above ``after``, and up to ``up_to``; None is no bound."""
+    """Movies with consecutive names: above ``after``, up to ``up_to``; None means no bound."""
 
     movies: Sequence[Document]
     after: str | None
@@ -47,7 +47,7 @@ class MovieRange:
 
 @dataclass(frozen=True, slots=True)
 class OpeningBalance:
-    """The seats of a time slot that were booked before the worker came."""
+    """The seats of a time slot that were booked before the worker was introduced."""
 
     movie_id: str
     time_slot_id: int
@@ -57,7 +57,7 @@ class OpeningBalance:
 
 
 class AuditReader:
-    """All that is stored about seats, and what was booked before there was a ledger."""
+    """Reads all that is stored about seats; records what was booked before there was a ledger."""
 
     def __init__(self, scan: Scan) -> None:
         self._session = scan.session
@@ -67,13 +67,13 @@ class AuditReader:
         self._balances = scan.database[OPENING_BALANCES]
 
     async def holds_data(self) -> bool:
-        """Whether the database holds movies or a ledger at all."""
+        """Whether the database has a collection of movies or a ledger."""
         with translated_failures():
             names = await self._database.list_collection_names(session=self._session)
         return not {MOVIES, LEDGER}.isdisjoint(names)
 
     async def entry_count(self) -> int:
-        """About how many entries the ledger has, from its metadata."""
+        """The approximate number of ledger entries, from the collection's metadata."""
         with translated_failures():
             return await self._ledger.estimated_document_count()
 
@@ -90,7 +90,7 @@ class AuditReader:
         after: str | None = None
         async for movies in _batches(cursor, MOVIES_AT_ONCE):
             buffered += movies
-            # Two movies of one name must meet on one range, so it ends where a name does.
+            # Two movies may share a name; a range never ends between them.
             if _time_slot_count(buffered) >= RANGE_TIME_SLOTS and buffered[-1][NAME] is not None:
                 last = buffered[-1][NAME]
                 complete = [movie for movie in buffered if movie[NAME] != last]
@@ -101,7 +101,7 @@ class AuditReader:
         yield MovieRange(buffered, after, None)
 
     async def entries(self, movie_range: MovieRange) -> AsyncGenerator[list[Document]]:
-        """The ledger entries of a range's names, by movie and version; first those of no movie."""
+        """The ledger entries of a range by movie and version; first those without a ``movieId``."""
         cursor = self._ledger.find(
             _filter_for(movie_range), session=self._session, batch_size=ENTRIES_AT_ONCE
         )
@@ -110,13 +110,13 @@ class AuditReader:
             yield entries
 
     async def opening_balances(self, movie_range: MovieRange) -> list[Document]:
-        """What is recorded about the time slots of a range."""
+        """The opening balances that are recorded for the time slots of a range."""
         with translated_failures():
             cursor = self._balances.find(_filter_for(movie_range), session=self._session)
             return await cursor.to_list(None)
 
     async def versions(self, names: Collection[str]) -> dict[str, object]:
-        """The versions that these movies have by now; the missing ones do not exist."""
+        """The current versions of these movies; a movie that does not exist is left out."""
         keys = [key for name in names for key in movie_keys(name)]
         with translated_failures():
             cursor = self._movies.find(
@@ -125,7 +125,7 @@ class AuditReader:
             return {str(m["_id"]): m.get("version", 0) for m in await cursor.to_list(None)}
 
     async def record(self, balances: Sequence[OpeningBalance]) -> int:
-        """Record those that are not recorded yet; how many these were."""
+        """Record the balances that are not recorded yet; returns how many those were."""
         if not balances:
             return 0
         with translated_failures():
@@ -139,20 +139,20 @@ class AuditReader:
                 errors = failure.details["writeErrors"]
                 if not errors or any(error["code"] != DUPLICATE_KEY for error in errors):
                     raise
-                # Somebody else adopts at the same time, and what is recorded stays as it is.
+                # Another adoption runs at the same time; what is recorded stays as it is.
                 return len(balances) - len(errors)
         return len(balances)
 
 
 @asynccontextmanager
 async def open_audit_reader(uri: str, database: str) -> AsyncGenerator[AuditReader]:
-    """The books of a database; raises StoreUnusable."""
+    """A reader of a database; raises StoreUnusable."""
     async with open_scan(uri, database) as scan:
         yield AuditReader(scan)
 
 
 def _filter_for(movie_range: MovieRange) -> Document:
-    """The filter for what belongs to the movies of a range, and to movies that there never were."""
+    """The filter for documents whose ``movieId`` falls into a range, whether or not it exists."""
     bounds: Document = {}
     if movie_range.after is not None:
         bounds["$gt"] = movie_range.after
@@ -160,7 +160,7 @@ def _filter_for(movie_range: MovieRange) -> Document:
         bounds["$lte"] = movie_range.up_to
     if movie_range.after is not None:
         return {"movieId": bounds}
-    # A comparison with a string finds only strings; the first range has all the rest as well.
+    # A comparison with a string matches strings only, so the first range adds all other values.
     no_name = {"movieId": {"$not": {"$type": "string"}}}
     return {"$or": [{"movieId": bounds}, no_name]} if bounds else {}
 
@@ -171,7 +171,7 @@ def _time_slot_count(movies: Sequence[Document]) -> int:
 
 def _balance_document(balance: OpeningBalance) -> Document:
     return {
-        # The number stands behind the last stroke, so this names one time slot, once.
+        # The slot id follows the last slash, so no two time slots share this key.
         "_id": f"{balance.movie_id}/{balance.time_slot_id}",
         "movieId": balance.movie_id,
         "timeSlotId": balance.time_slot_id,

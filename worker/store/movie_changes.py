@@ -1,7 +1,7 @@
-"""The movies as an import writes them: extended JSON in, bulk inserts, versioned changes.
+"""Movies as an import writes them: from extended JSON, by bulk inserts and versioned updates.
 
-Owns how a change of the catalogue becomes a write that cannot undo a booking. Knows neither files
-nor lines, and not why a movie is new, changed or refused.
+Owns how a change of a movie becomes a write that cannot undo a booking. Knows neither files nor
+lines, nor why a movie is new, changed or refused.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _EXTENDED_JSON: Final = JSONOptions(
     tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )
 
-# What bson raises for values that are not what their extended JSON or BSON type takes.
+# What bson raises for values that do not fit their type in extended JSON or BSON.
 _BAD_VALUES: Final = (
     BSONError,
     ArithmeticError,
@@ -52,7 +52,7 @@ _BAD_VALUES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class MovieChange:
-    """New time slots, and other capacities for time slots that are there, of a movie as read."""
+    """New time slots and new capacities of existing ones, for a movie as it was read."""
 
     movie: Movie
     capacities: Mapping[int, int]
@@ -60,16 +60,16 @@ class MovieChange:
 
     @property
     def movie_id(self) -> str:
-        """The movie's name on the wire."""
+        """The movie's id on the wire."""
         return str(self.movie.key)
 
 
 @dataclass(frozen=True, slots=True)
 class WriteFailures:
-    """What did not become of a bulk write, by movie id.
+    """The movies that a bulk write did not write, by movie id.
 
-    ``lost`` are those that another writer may have been faster with: only reading them again
-    tells. ``refused`` holds MongoDB's own words for those that it will not store.
+    ``lost`` are those that another writer may have changed first: they must be read again to find
+    out. ``refused`` are those that MongoDB will not store, with its error message.
     """
 
     lost: frozenset[str] = frozenset()
@@ -77,13 +77,13 @@ class WriteFailures:
 
 
 class MovieWriter:
-    """The collection of movies, for those who change what is on sale and never what is booked."""
+    """Writes to the collection of movies; never changes what is booked."""
 
     def __init__(self, movies: AsyncIOMotorCollection[Document]) -> None:
         self._movies = movies
 
     async def insert(self, documents: Sequence[Document]) -> WriteFailures:
-        """Insert movies; one that exists meanwhile is lost. Raises StoreUnusable."""
+        """Insert movies; one that exists by now is lost. Raises StoreUnusable."""
         if not documents:
             return WriteFailures()
         with translated_failures():
@@ -96,7 +96,7 @@ class MovieWriter:
     async def change(self, changes: Sequence[MovieChange]) -> WriteFailures:
         """Apply changes to movies that are still as they were read; raises StoreUnusable.
 
-        MongoDB tells only how many it found, so one lost race makes all of them lost.
+        MongoDB reports only how many movies matched, so if one did not, all count as lost.
         """
         if not changes:
             return WriteFailures()
@@ -115,10 +115,10 @@ class MovieWriter:
 
 
 def change_update(change: MovieChange) -> UpdateOne:
-    """The versioned update: matches only the movie exactly as the change was decided upon.
+    """The versioned update, which matches the movie only as it was read.
 
-    A pipeline, because an ordinary update cannot add to an array and change elements of it at
-    once. It starts from what is stored when it is applied, so it cannot bring back old bookings.
+    It is a pipeline, because an ordinary update cannot add to an array and change its elements at
+    once. It starts from what is stored when it is applied, so it cannot restore old bookings.
     """
     guards = [unchanged_time_slot(change.movie, slot_id) for slot_id in change.capacities]
     guards.append({"timeSlots.id": {"$nin": list(change.new_time_slots)}})
@@ -140,7 +140,7 @@ def change_update(change: MovieChange) -> UpdateOne:
 
 
 def _with_capacities(time_slots: Document, capacities: Mapping[int, int]) -> Document:
-    """The expression for these time slots with other capacities, and all else as it is."""
+    """The expression for these time slots with new capacities, and otherwise unchanged."""
     if not capacities:
         return time_slots
     capacity = {"$arrayElemAt": [list(capacities.values()), "$$at"]}
@@ -155,10 +155,10 @@ def _with_capacities(time_slots: Document, capacities: Mapping[int, int]) -> Doc
 
 
 def _write_failures(movie_ids: Sequence[str], failure: BulkWriteError) -> WriteFailures:
-    """An error that MongoDB gives for one document of many is that document's own."""
+    """The failures by movie; raises the failure itself if it is not about single documents."""
     errors = failure.details["writeErrors"]
     if not errors:
-        raise failure  # It is about the whole, such as too few members of the replica set.
+        raise failure  # Such as too few members of the replica set.
     lost = set()
     refused = {}
     for error in errors:
@@ -171,16 +171,16 @@ def _write_failures(movie_ids: Sequence[str], failure: BulkWriteError) -> WriteF
 
 
 def movie_id_of(key: object) -> str | None:
-    """The name on the wire of a movie with this ``_id``; None if requests cannot name it."""
+    """The id on the wire of a movie with this ``_id``; None if no request can name it."""
     if isinstance(key, ObjectId):
         return str(key)
     return key if isinstance(key, str) and _MOVIE_ID.fullmatch(key) else None
 
 
 def decode_extended_json(value: object, nesting: int = 0) -> object:
-    """Extended JSON as the values that it stands for, such as ``{"$date": …}``.
+    """The values that extended JSON, such as ``{"$date": …}``, stands for.
 
-    Values that are no JSON stay as they are. Raises BadInput, saying what is not as it should be.
+    Values of other types are returned as they are. Raises BadInput that says what is wrong.
     """
     if nesting > NESTING_MAX:
         raise BadInput(f"it is nested more than {NESTING_MAX} levels deep; MongoDB stores no more")
@@ -192,21 +192,21 @@ def decode_extended_json(value: object, nesting: int = 0) -> object:
     try:
         result: object = object_hook(members, _EXTENDED_JSON)
     except _BAD_VALUES as fault:
-        raise BadInput(f"{one_line(value)} is not good extended JSON: {fault}") from fault
+        raise BadInput(f"{one_line(value)} is not valid extended JSON: {fault}") from fault
     return result
 
 
 def require_storable(document: Document) -> None:
-    """Raises BadInput, saying why, for a document that MongoDB cannot store."""
+    """Raises BadInput, which says why, for a document that MongoDB cannot store."""
     try:
         size = len(bson.encode(document))
     except _BAD_VALUES as fault:
         raise BadInput(f"MongoDB cannot store it: {one_line(fault)}") from fault
     if size > DOCUMENT_BYTES_MAX:
-        raise BadInput(f"it has {size} bytes; MongoDB stores {DOCUMENT_BYTES_MAX} at the most")
+        raise BadInput(f"it has {size} bytes; MongoDB stores {DOCUMENT_BYTES_MAX} at most")
 
 
 def one_line(text: object) -> str:
-    """The text, or its beginning, so that a problem with a long value is still one line."""
+    """The text on one line, cut if it is long."""
     words = " ".join(str(text).split())
     return words if len(words) <= SHOWN_CHARACTERS_MAX else f"{words[:SHOWN_CHARACTERS_MAX]}…"
