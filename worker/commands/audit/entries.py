@@ -1,7 +1,7 @@
-"""What must be true of a ledger entry by itself: the contract's table, read from the other side.
+"""What must be true of a ledger entry by itself, according to the contract.
 
-An entry was written once, by a worker, from an outcome. So which fields it has follows from what
-became of the request, and each of them keeps the rule that the contract gives for it.
+A worker wrote the entry once, from an outcome. So the outcome determines which fields the entry
+has, and each field satisfies the rule that the contract gives for it.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "unknown_movie": _ASKED,
     "invalid_request": frozenset({"errors"}),
 }
-"""What an entry has besides its id, outcome, reason and time; of what an invalid request asked
-for, whatever was valid."""
+"""The fields of an entry besides its id, outcome, reason and time. An invalid request also has
+those of the requested fields that were valid."""
 _ALL_FIELDS: Final = _SEATS | {"errors"}
 
 _BOUNDS: Final = {
     "timeSlotId": (0, WHOLE_NUMBER_MAX),
     "numberOfPeople": (1, PEOPLE_MAX),
-    # A confirmation creates a version, and a movie's first is 0.
+    # A movie starts at version 0, and each confirmation creates a new version.
     "movieVersion": (0, 2**63 - 1),
     "seatsAvailable": (0, 2**63 - 1),
 }
 
 
 def faults_of(entry: Entry) -> Iterator[str]:
-    """Everything that is wrong with an entry, in words; nothing for a good one."""
+    """Everything that is wrong with an entry, in words; nothing for a valid one."""
     if not _matches(REQUEST_ID, entry.get("_id")):
         yield f"its _id is {shown(entry.get('_id'))}, which is no requestId"
     if not isinstance(entry.get("decidedAt"), datetime):
@@ -58,12 +58,12 @@ def faults_of(entry: Entry) -> Iterator[str]:
 
 
 def is_integer(value: object) -> bool:
-    """Whether it is an integer; true and false are none."""
+    """Whether it is an integer; a boolean is not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def shown(value: object) -> str:
-    """A value in a message: short, whatever it is."""
+    """A value as messages show it, cut if it is long."""
     if value is None:
         return "missing"
     text = repr(value)
@@ -71,7 +71,7 @@ def shown(value: object) -> str:
 
 
 def _result_of(entry: Entry) -> str | None:
-    """The reason of a rejection, or ``confirmed``; None for what is neither."""
+    """The reason of a rejection, or ``confirmed``; None if the entry is neither."""
     outcome, reason = entry.get("outcome"), entry.get("reason")
     if outcome == "confirmed":
         return None if "reason" in entry else "confirmed"
@@ -98,7 +98,7 @@ def _wrong_fields(entry: Entry, result: str) -> Iterator[str]:
 def _has_room(entry: Entry) -> bool:
     seats, people = entry.get("seatsAvailable"), entry.get("numberOfPeople")
     if not isinstance(seats, int) or not isinstance(people, int):
-        return False  # That is a fault by itself.
+        return False  # Reported as a fault of that field.
     return seats >= people
 
 

@@ -1,7 +1,7 @@
-"""`audit`: holds what is stored against the promises, and tells what does not hold.
+"""`audit`: checks what is stored against the invariants, and reports every violation.
 
-Only tells: it writes nothing, and repairs nothing. Workers may go on meanwhile; what they do in
-the middle of an audit is never a violation, and hides none.
+It writes and repairs nothing. Workers may keep running: what they do during an audit is never
+reported as a violation, and never hides one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from worker.settings import Settings
 from worker.store.audit import open_audit_reader
 
 VIOLATIONS_SHOWN_MAX: Final = 100
-"""By default; a database that somebody restored only half of has one for each time slot."""
+"""By default; a database that was only partly restored has one for each time slot."""
 
 
 class InvariantsViolated(WorkerError):
@@ -33,23 +33,23 @@ class InvariantsViolated(WorkerError):
 
 
 class Findings:
-    """The violations: each is printed as it is found, up to a limit, and all are counted."""
+    """Prints each violation as it is found, up to a limit, and counts them all."""
 
     def __init__(self, shown_max: int, *, as_json: bool) -> None:
         self._shown_max = shown_max
         self._as_json = as_json
         self.counts: Counter[Invariant] = Counter()
         self.unexplained_count = 0
-        """Time slots with more booked than there are entries for, and no opening balance."""
+        """Time slots with more seats booked than the ledger accounts for, and no balance."""
 
     def report(self, violation: Violation) -> None:
-        """Take a violation."""
+        """Count a violation, and print it unless there were too many."""
         self.counts[violation.invariant] += 1
         if self.counts.total() <= self._shown_max:
             print_line(violation.to_json() if self._as_json else str(violation))
 
     async def compare(self, movies: Sequence[AuditedMovie]) -> None:
-        """Report every time slot whose booked seats are not those that are accounted for."""
+        """Report every time slot whose booked seats are not accounted for."""
         for movie in movies:
             for violation in imbalances(movie):
                 self.report(violation)
@@ -59,9 +59,9 @@ class Findings:
             )
 
     def table(self) -> Table:
-        """How many there are of each kind."""
+        """The number of violations of each invariant."""
         table = Table()
-        table.add_column("must hold")
+        table.add_column("invariant")
         table.add_column("violations", justify="right")
         for invariant, meaning in INVARIANTS.items():
             count = self.counts[invariant]
@@ -69,7 +69,7 @@ class Findings:
         return table
 
     def require_none(self) -> None:
-        """Raises PromisesBroken if there was any violation."""
+        """Raises InvariantsViolated if there was any violation."""
         if not (count := self.counts.total()):
             return
         hidden = count - self._shown_max
@@ -85,9 +85,9 @@ class Findings:
 
 
 def imbalances(movie: AuditedMovie) -> Iterator[Violation]:
-    """I2 for the time slots that a movie has, and for those that it no longer has."""
+    """The violations of I2 in the time slots that a movie has, and in those it no longer has."""
     if movie.fault is not None:
-        return  # Which has been told.
+        return  # It was reported when it was found.
     for slot in movie.slots.values():
         opening = slot.opening_balance or 0
         if slot.booked_count != opening + slot.confirmed:
@@ -104,9 +104,9 @@ def imbalances(movie: AuditedMovie) -> Iterator[Violation]:
 async def audit_database(
     settings: Settings, *, limit: int = VIOLATIONS_SHOWN_MAX, as_json: bool = False
 ) -> None:
-    """The command: print each violation, up to ``limit``, and how many there are.
+    """The command: print each violation, up to ``limit``, and the number of all.
 
-    Raises PromisesBroken if there is any, BadInput for a database that holds nothing of ours,
+    Raises InvariantsViolated if there is any, BadInput for a database without movies and ledger,
     StoreUnusable.
     """
     begun = time.perf_counter()

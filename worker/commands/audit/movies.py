@@ -1,7 +1,8 @@
-"""What a stored movie says about its seats; it may have been written by anybody.
+"""A stored movie, as an audit reads it; any program may have written it.
 
-Numbers may come as the doubles of a shell. What allows no reckoning, such as a version that is a
-text or two time slots of one id, is a violation by itself, and is left out of every other one.
+Numbers may be doubles, as the shell stores them. What cannot be counted with, such as a version
+that is a string or two time slots with one id, is a violation by itself, and takes part in no other
+check.
 """
 
 from __future__ import annotations
@@ -17,39 +18,39 @@ from worker.commands.audit.violations import Invariant, Report, Violation
 
 @dataclass(slots=True)
 class AuditedSlot:
-    """One time slot: its numbers as they were read, and what explains them."""
+    """A time slot: its numbers as they were read, and the bookings that explain them."""
 
     time_slot_id: int
     capacity: int
     booked_count: int
     opening_balance: int | None = None
-    """The opening balance, if one is recorded."""
+    """None if none is recorded."""
     confirmed: int = 0
-    """The people of the confirmed entries up to the version that was read."""
+    """The number of people of the confirmed entries up to the version that was read."""
 
     @property
     def unexplained(self) -> int:
-        """The booked seats that no entry of the ledger accounts for."""
+        """The booked seats that no ledger entry accounts for."""
         return self.booked_count - self.confirmed
 
 
 @dataclass(slots=True)
 class AuditedMovie:
-    """One movie as it was read at one moment."""
+    """A movie as it was read at one moment."""
 
     name: str
     version: int | None
     fault: str | None = None
-    """Why none of its time slots can be reckoned with, if so."""
+    """Why none of its time slots can be checked, if so."""
     slots: dict[int, AuditedSlot] = field(default_factory=dict)
     missing_slots: dict[int, int] = field(default_factory=dict)
-    """The confirmed people of time slots that the movie does not have."""
+    """By id, the confirmed people of time slots that the movie does not have."""
     unreadable_slots: set[int] = field(default_factory=set)
-    """Time slots that are there, but in a form that allows no reckoning."""
+    """The ids of time slots that exist, but whose numbers cannot be read."""
 
 
 def read_movie(document: Mapping[str, Any], name: str, report: Report) -> AuditedMovie:
-    """The movie with those of its time slots that can be reckoned with."""
+    """The movie with those of its time slots that can be read; reports the others."""
     problems = _MovieReporter(name, report)
     version = whole_number(document.get("version", 0))
     movie = AuditedMovie(name, version)
@@ -58,7 +59,7 @@ def read_movie(document: Mapping[str, Any], name: str, report: Report) -> Audite
         problems.add("I6", movie.fault)
     stored = document.get("timeSlots")
     slots = [slot for slot in stored if isinstance(slot, dict)] if isinstance(stored, list) else []
-    # Nobody can ask for what has no usable id, so it is no time slot.
+    # No request can name an element without a usable id, so it does not count as a time slot.
     ids = Counter(number for slot in slots if (number := whole_number(slot.get("id"))) is not None)
     for slot in slots:
         time_slot_id = whole_number(slot.get("id"))
@@ -75,7 +76,11 @@ def read_movie(document: Mapping[str, Any], name: str, report: Report) -> Audite
 
 
 def whole_number(value: object) -> int | None:
-    """A number as an int: the shell and other drivers write 3 as the double 3.0."""
+    """A number as an int: the shell and other drivers store 3 as the double 3.0.
+
+    The worker has a function like it for its own reads; an audit shares no code with the worker,
+    so that a mistake there is not repeated here.
+    """
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -85,7 +90,7 @@ def whole_number(value: object) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _MovieReporter:
-    """Where the problems of one movie go."""
+    """Reports violations of one movie."""
 
     name: str
     report: Report

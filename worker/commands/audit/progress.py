@@ -1,4 +1,4 @@
-"""What both commands of the books have in common: the start of them, and the bar while they run."""
+"""What `audit` and `movies adopt` share: the check before they start, and the progress bar."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ async def track(
     reconciler: Reconciler,
     handle: Callable[[Sequence[AuditedMovie]], Awaitable[None]],
 ) -> None:
-    """Hand on the movies, a range at a time, with their entries counted; raises StoreUnusable.
+    """Pass on the movies, a range at a time, with their entries counted; raises StoreUnusable.
 
-    Shows a bar on standard error, if that is a terminal.
+    Shows a progress bar on standard error, if that is a terminal.
     """
     stderr = Console(stderr=True)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())

@@ -1,10 +1,10 @@
-"""Each movie beside the ledger entries that made it what it is, however busy the workers are.
+"""Compares each movie with the ledger entries that account for its bookings, while workers run.
 
-A movie's version is what makes this possible without stopping anybody. A commit raises it and
-writes its ledger entries at once, so a movie that was read at version 7 holds exactly the bookings
-of the entries up to version 7: all of these are seen by any later read, and what has been booked
-since is told by its version and left for the next audit. Entries of a version that a movie did not
-have when it was read are looked at again afterwards: by then the movie must have come so far.
+The movie's version makes this possible without stopping the workers. A commit raises the version
+and writes its ledger entries in one transaction, so a movie that was read at version 7 holds
+exactly the bookings of the entries up to version 7. Any later read sees all of these entries; newer
+ones have a higher version and are left for the next audit. If an entry has a version that its movie
+did not have when it was read, the movie is read again: by then it must have reached that version.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from worker.commands.audit.violations import Report, Violation
 from worker.store.audit import NAME, AuditReader
 
 RECHECKS_AT_ONCE: Final = 500
-"""Movies that are read once more with one query."""
+"""How many movies are read again with one query."""
 
 Entry = Mapping[str, Any]
 
 
 @dataclass(slots=True)
 class Recheck:
-    """A movie that must have reached a version by the time it is read again."""
+    """What a movie must have reached when it is read again."""
 
     version: int
     request_id: str
     people: int = 0
-    """Confirmed for a movie that was not there when the movies were read."""
+    """Confirmed for a movie that did not exist when the movies were read."""
 
 
 @dataclass(slots=True)
@@ -44,11 +44,11 @@ class _Commit:
     decided_at: datetime
     request_id: str
     seats: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
-    """By time slot: the seats that each confirmation left, and the people that it took in."""
+    """By time slot: for each confirmation, the seats available after it, and its people."""
 
 
 class Reconciler:
-    """Takes the movies of a range, then its entries in the order of their movies and versions."""
+    """Takes the movies of a range, then its entries ordered by movie and version."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -62,11 +62,11 @@ class Reconciler:
         self.entry_count = 0
 
     def begin_range(self, movies: Sequence[Entry], balances: Sequence[Entry]) -> None:
-        """Begin with other movies, and with the opening balances of their time slots."""
+        """Start a range: its movies, and the opening balances of their time slots."""
         self._movies, self._ambiguous = {}, set()
         for document in movies:
             name = document[NAME]
-            # Without a name of the wire it can be overbooked, but has no entries.
+            # A movie that no request can name may be overbooked, but has no entries.
             movie = read_movie(document, str(name or document["_id"]), self._report)
             self.movie_count += 1
             self.time_slot_count += len(movie.slots)
@@ -81,7 +81,7 @@ class Reconciler:
                 slot.opening_balance = balance["bookedCount"]
 
     def add_entry(self, entry: Entry) -> None:
-        """The next entry of the range."""
+        """Check and count the next entry of the range."""
         self.entry_count += 1
         movie_id, version = entry.get("movieId"), entry.get("movieVersion")
         for fault in faults_of(entry):
@@ -102,25 +102,25 @@ class Reconciler:
             self._count_confirmation(movie, entry)
 
     def end_range(self) -> Sequence[AuditedMovie]:
-        """The movies with all their entries counted."""
+        """The movies of the range with all their entries counted."""
         assert not self._rechecks, "a range ends when all of it is rechecked"  # noqa: S101
         for name in sorted(self._ambiguous):
-            fault = "both a text and an ObjectId are movies of this name, which entries cannot tell"
+            fault = "both a text and an ObjectId are movies of this name, so entries are ambiguous"
             self._movies[name].fault = fault
             self._report(Violation("I2", fault, name))
         return list(self._movies.values())
 
     def end_entries(self) -> None:
-        """There are no more entries for this range."""
+        """Finish the last commit; the range has no more entries."""
         self._check_commit()
         self._current_movie_id = None
 
     def movies_to_recheck(self) -> Sequence[str]:
-        """The movies to be read again: those whose entries have all been taken."""
+        """The movies to be read again: those whose entries have all been added."""
         return [name for name in self._rechecks if name != self._current_movie_id]
 
     def recheck(self, names: Sequence[str], versions: Mapping[str, object]) -> None:
-        """Hold the doubts about these movies against their versions as they are by now."""
+        """Check these movies against their current versions."""
         for name in names:
             recheck = self._rechecks.pop(name)
             if name not in versions:
@@ -146,7 +146,7 @@ class Reconciler:
         time_slot_id, people = entry.get("timeSlotId"), entry.get("numberOfPeople")
         seats, decided_at = entry.get("seatsAvailable"), entry.get("decidedAt")
         if not (isinstance(time_slot_id, int) and isinstance(people, int)):
-            return  # It was told already that this is no good entry.
+            return  # Reported already as a fault of the entry.
         if slot := movie.slots.get(time_slot_id):
             slot.confirmed += people
         elif time_slot_id not in movie.unreadable_slots:
@@ -162,7 +162,7 @@ class Reconciler:
         self._commit.seats.setdefault(time_slot_id, []).append((seats, people))
 
     def _check_commit(self) -> None:
-        """Within one commit, each confirmation leaves what the one before it left, less its own."""
+        """Check that each confirmation of a commit left what the one before left, less its own."""
         commit, self._commit = self._commit, None
         for time_slot_id, taken in commit.seats.items() if commit else ():
             taken.sort(reverse=True)
@@ -180,7 +180,7 @@ async def reconcile(
 ) -> AsyncGenerator[Sequence[AuditedMovie]]:
     """The movies, a range at a time, with their entries counted; raises StoreUnusable.
 
-    ``advance`` is told how many entries were taken.
+    Calls ``advance`` with the number of entries that were added.
     """
     async for movie_range in reader.movie_ranges():
         reconciler.begin_range(movie_range.movies, await reader.opening_balances(movie_range))
