@@ -59,7 +59,7 @@ REFUSALS: Final[dict[str, tuple[ValidMovie, Movie | Malformed, str]]] = {
     "a time slot that is stored badly": (
         of_slots({"id": 1, "capacity": 5}),
         stored_movie(slots={1: Malformed("capacity is missing")}),
-        "capacity is missing; mend what is stored first",
+        "capacity is missing; correct the stored movie first",
     ),
     "a movie that is stored under the other type of _id": (
         of_slots(key={"$oid": OBJECT_ID}),

@@ -1,4 +1,4 @@
-"""`movies import`: what a file of movies changes of the stored ones.
+"""`movies import`: writes the movies of a file to the database.
 
 An import adds movies and time slots, and changes the capacities of stored time slots. Nothing is
 removed, what is booked stays booked, and every other stored field is left alone. The file is
@@ -31,10 +31,10 @@ from worker.store.movie_changes import MovieChange
 from worker.store.store import Store
 
 BATCH_SIZE: Final = 250
-"""Few round trips, yet none near the store's time limit even where each movie holds a poster."""
+"""Few round trips, none of them near the store's time limit even if each movie holds a poster."""
 LOST_RACES_SECONDS: Final = 30
-"""How long a movie is tried that others change all the time: a busy worker wins most races, but
-its commits take longer than a read and a write here."""
+"""How long to retry a movie that others keep changing: a busy worker wins most races, but its
+commits take longer than a read and a write here."""
 LONGEST_WAIT_SECONDS: Final = 0.1
 ADOPT: Final = "`reservation-worker movies adopt`, so that an audit knows of them"
 
@@ -43,10 +43,10 @@ STATUSES: Final[tuple[Status, ...]] = ("new", "changed", "unchanged")
 
 
 async def import_movies(settings: Settings, file: str) -> None:
-    """The command: import a file of movies, and say on standard output what became of them.
+    """The command: import a file of movies, and print how many were new, changed and unchanged.
 
-    Raises BadInput for a file with a fault, of which nothing is imported, and for movies that
-    cannot be changed as it says, of which all the others are imported; StoreUnusable.
+    Raises BadInput for a file with a fault, before anything is imported, and for movies that may
+    not be changed as it says, after all others are imported; StoreUnusable.
     """
     movies = check_movies(movies_in(read_file(file)))
     stderr = Console(stderr=True)
@@ -64,7 +64,7 @@ async def import_movies(settings: Settings, file: str) -> None:
 async def import_documents(
     settings: Settings, documents: Iterable[Mapping[str, object]]
 ) -> Counter[Status]:
-    """Import movies that are in memory and count what became of them; raises as the command."""
+    """Import movies from memory and count them by status; raises what the command raises."""
     values = ((f"number {number}", document) for number, document in enumerate(documents, 1))
     importer = await _import(settings, check_movies(values), lambda _count: None)
     importer.require_all()
@@ -91,7 +91,7 @@ async def _import(
 
 
 class _Importer:
-    """Reads, decides and writes batches of movies, and keeps what became of each."""
+    """Reads, compares and writes batches of movies, and records the status of each."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -99,7 +99,7 @@ class _Importer:
         self.refused: dict[str, str] = {}
 
     async def import_batch(self, batch: Sequence[ValidMovie]) -> None:
-        """Write what is to be written, again while other writers are faster."""
+        """Write a batch, and retry the movies for which another writer was faster."""
         pending = {movie.movie_id: movie for movie in batch}
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Conflict),
@@ -114,7 +114,10 @@ class _Importer:
                 self._refuse(movie, f"{conflict}; import it again")
 
     async def _attempt(self, pending: dict[str, ValidMovie]) -> None:
-        """Read, decide and write, once; what ``pending`` still holds then has lost a race."""
+        """Read, compare and write once; removes from ``pending`` what needs no other attempt.
+
+        Raises Conflict if anything is left in it.
+        """
         stored = (await self._store.read(pending, ())).movies
         new, changes = [], []
         for movie in pending.values():
@@ -139,18 +142,18 @@ class _Importer:
         except BadInput as refusal:
             self._refuse(movie, str(refusal))
             return None
-        # A movie that lost a race may turn out to have been changed by the attempt before.
+        # A movie that counted as lost may have been changed by the previous attempt after all.
         if change or self.statuses.get(movie.movie_id) != "changed":
             self.statuses[movie.movie_id] = "changed" if change else "unchanged"
         return change
 
     def has_added_bookings(self, movie: ValidMovie) -> bool:
-        """Whether the file gives booked seats to a movie of which something was written."""
+        """Whether the movie was written, and the file gives booked seats for it."""
         is_written = self.statuses.get(movie.movie_id) in {"new", "changed"}
         return is_written and any(slot["bookedCount"] for slot in movie.time_slots.values())
 
     def require_all(self) -> None:
-        """Raises BadInput that lists what was refused, if anything was."""
+        """Raises BadInput that lists the refused movies, if there are any."""
         if self.refused:
             refused = list(self.refused.values())
             raise BadInput(listed("refused, and left as they are:", refused, PROBLEMS_SHOWN_MAX))
@@ -161,20 +164,21 @@ class _Importer:
 
 
 def change_of(given: ValidMovie, stored: Movie | Malformed) -> MovieChange | None:
-    """What an import changes of a movie as it is stored; None if that is nothing.
+    """What an import changes of a stored movie; None if nothing.
 
-    Raises BadInput for what no import may do. A given bookedCount counts only where it is new.
+    Raises BadInput for a change that no import may make. A given ``bookedCount`` is used only for
+    a new time slot.
     """
     if isinstance(stored, Malformed):
-        raise BadInput(f"{stored.detail}; mend what is stored first")
+        raise BadInput(f"{stored.detail}; correct the stored movie first")
     if type(stored.key) is not type(given.document["_id"]):
-        raise BadInput(f"its stored _id is of the type {type(stored.key).__name__}; give it so")
+        raise BadInput(f"its stored _id is of the type {type(stored.key).__name__}; use that type")
     capacities = {}
     for time_slot_id, slot in given.time_slots.items():
         capacity = slot["capacity"]
         existing = stored.time_slots.get(time_slot_id)
         if isinstance(existing, Malformed):
-            raise BadInput(f"{existing.detail}; mend what is stored first")
+            raise BadInput(f"{existing.detail}; correct the stored movie first")
         if existing is None or capacity == existing.capacity:
             continue
         if capacity < existing.booked_count:

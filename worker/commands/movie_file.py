@@ -1,4 +1,4 @@
-"""A file of movies: the forms that it may have, and the rules that each movie in it keeps.
+"""A file of movies: the formats that it may have, and the rules for each movie in it.
 
 Knows neither what is stored nor what an import does with the movies.
 """
@@ -27,7 +27,7 @@ PROBLEMS_SHOWN_MAX: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class ValidMovie:
-    """A movie that keeps every rule, ``where`` it was found, and what is stored if it is new."""
+    """A movie that satisfies every rule, ``where`` it was found, and its document if it is new."""
 
     where: str
     movie_id: str
@@ -36,6 +36,7 @@ class ValidMovie:
 
 
 def read_file(file: str) -> bytes:
+    """The content of a file or of standard input; raises BadInput if there is none."""
     shown = "standard input" if file == STANDARD_INPUT else file
     try:
         content = sys.stdin.buffer.read() if file == STANDARD_INPUT else Path(file).read_bytes()
@@ -48,10 +49,10 @@ def read_file(file: str) -> bytes:
 
 
 def movies_in(content: bytes) -> list[tuple[str, object]]:
-    """What stands in a JSON array, in JSON lines or as a single object, and where.
+    """The values of a JSON array, of JSON lines or of a single object, each with its place.
 
-    Never raises: in place of what is no JSON stands a BadInput. In JSON lines with a fault the
-    first line ends an object; a single object with a fault, over several lines, goes on there.
+    Never raises: a BadInput takes the place of what is not JSON. A faulty file is taken for JSON
+    lines if its first line ends an object, otherwise for one value over several lines.
     """
     value = _json(content)
     if isinstance(value, list):
@@ -66,7 +67,7 @@ def movies_in(content: bytes) -> list[tuple[str, object]]:
 
 
 def _json(text: bytes) -> object:
-    """The value, or the BadInput that it deserves."""
+    """The value, or a BadInput that says why it is not JSON."""
     try:
         return from_json(text, allow_inf_nan=False)
     except ValueError as fault:
@@ -75,7 +76,7 @@ def _json(text: bytes) -> object:
 
 
 def check_movies(values: Iterable[tuple[str, object]]) -> list[ValidMovie]:
-    """The movies, if all of them keep the rules; raises BadInput that lists what is wrong where."""
+    """The movies, if all are valid; raises BadInput that lists every problem with its place."""
     movies: dict[str, ValidMovie] = {}
     problems = []
     for where, value in values:
