@@ -50,7 +50,7 @@ async def violations(settings: Settings, shown: Shown) -> list[str]:
     return [line for line in shown.readouterr().out.splitlines() if line.startswith("I")]
 
 
-async def test_an_audit_of_what_workers_wrote_finds_nothing_and_says_how_much_it_saw(
+async def test_an_audit_of_what_workers_wrote_finds_no_violation(
     busy: Store, settings: Settings, capsys: Shown
 ) -> None:
     assert busy
@@ -147,7 +147,7 @@ DAMAGE: Final[dict[str, tuple[Damage, list[str]]]] = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-async def test_damage_is_found_and_nothing_else(
+async def test_damage_is_found_and_nothing_else_is(
     busy: Store, database: Database, settings: Settings, capsys: Shown, kind: str
 ) -> None:
     assert busy
@@ -162,7 +162,7 @@ async def test_damage_is_found_and_nothing_else(
         assert line.startswith(beginning)
 
 
-async def test_violations_are_counted_listed_up_to_the_limit_and_end_the_command(
+async def test_violations_are_counted_and_listed_up_to_the_limit(
     busy: Store, database: Database, settings: Settings, capsys: Shown
 ) -> None:
     assert busy
@@ -176,7 +176,7 @@ async def test_violations_are_counted_listed_up_to_the_limit_and_end_the_command
     assert await database.reservations.count_documents({}) == 7
 
 
-async def test_ranges_of_a_few_time_slots_show_the_same_as_a_large_one(
+async def test_small_ranges_find_the_same_violations_as_a_large_one(
     busy: Store,
     database: Database,
     settings: Settings,
@@ -202,7 +202,7 @@ async def test_ranges_of_a_few_time_slots_show_the_same_as_a_large_one(
     assert "audited 14 ledger entries, 6 movies and 7 time slots" in capsys.readouterr().out
 
 
-async def test_an_empty_database_is_taken_for_a_mistake_in_the_settings(
+async def test_an_empty_database_counts_as_a_wrong_setting(
     servers: Servers,
 ) -> None:
     nowhere = Settings(mongodb_uri=servers.mongodb_uri, mongodb_database="test-nowhere")
@@ -210,13 +210,13 @@ async def test_an_empty_database_is_taken_for_a_mistake_in_the_settings(
         await audit_database(nowhere)
 
 
-async def test_an_audit_without_mongodb_says_so() -> None:
+async def test_an_audit_without_mongodb_ends_with_an_error() -> None:
     away = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=100"
     with pytest.raises(StoreUnusable, match="cannot be reached"):
         await audit_database(Settings(mongodb_uri=away))
 
 
-async def test_a_running_worker_never_makes_an_audit_cry_and_damage_is_found_all_the_same(
+async def test_running_workers_neither_cause_nor_hide_violations(
     cinema: Cinema, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(mongodb_uri=cinema.mongodb_uri, mongodb_database=cinema.database.name)

@@ -38,7 +38,7 @@ def drawn_case(chance: random.Random, number: int) -> tuple[Document, UpdateOne]
     return None if stored is None else (stored, booking_update(Booking(movie, people)))
 
 
-async def test_filters_and_updates_do_what_they_do_in_mongodb(database: Database) -> None:
+async def test_filters_and_updates_have_the_same_effect_as_in_mongodb(database: Database) -> None:
     chance = random.Random(4)
     cases = [case for number in range(CASES) if (case := drawn_case(chance, number))]
     expected = {
@@ -169,7 +169,7 @@ async def answers(server: Server, steps: Sequence[Step]) -> list[object]:
         pytest.param([("A", "update", "heat", 4), ("A", "insert", "r")], id="validator"),
     ],
 )
-async def test_transactions_meet_as_they_do_in_mongodb(
+async def test_transactions_conflict_as_they_do_in_mongodb(
     database: Database, mongo: AsyncMongoClient[dict[str, Any]], steps: Sequence[Step]
 ) -> None:
     await database.create_collection("movies", validator=MOVIE_VALIDATOR)

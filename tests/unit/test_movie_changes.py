@@ -72,7 +72,7 @@ REFUSALS: Final[dict[str, tuple[ValidMovie, Movie | Malformed, str]]] = {
 @pytest.mark.parametrize(
     ("given_movie", "stored", "expected"), REFUSALS.values(), ids=REFUSALS.keys()
 )
-def test_an_import_refuses(
+def test_an_import_refuses_what_it_may_not_change(
     given_movie: ValidMovie, stored: Movie | Malformed, expected: str
 ) -> None:
     with pytest.raises(BadInput) as raised:
@@ -85,7 +85,7 @@ time_slots = st.dictionaries(small, st.tuples(small, small), max_size=4)
 
 
 @given(before=time_slots, wanted=st.dictionaries(small, small, max_size=4))
-def test_no_import_takes_a_booked_seat_or_a_time_slot_away(
+def test_no_import_removes_a_booked_seat_or_a_time_slot(
     before: dict[int, tuple[int, int]], wanted: dict[int, int]
 ) -> None:
     stored = Movie("heat", 0, {i: TimeSlot(max(n), min(n)) for i, n in before.items()})

@@ -37,7 +37,7 @@ NO_IDS: Final = [True, False, None, "1", 1.5, [1]]
 
 
 @pytest.mark.parametrize("wrong", NO_IDS, ids=repr)
-def test_a_slot_whose_id_is_no_number_cannot_be_asked_for(wrong: object) -> None:
+def test_a_slot_whose_id_is_no_number_cannot_be_requested(wrong: object) -> None:
     slots = read({**GOOD, "id": wrong}, OTHER)
     assert dict(slots) == {2: TimeSlot(5, 0)}
     assert 0 not in slots
