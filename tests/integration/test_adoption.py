@@ -1,4 +1,4 @@
-"""Adopting a catalogue with booked seats: recorded once, and believed by the audit from then on."""
+"""Adopting movies with booked seats: recorded once, and counted by every audit from then on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit of a real database: what it finds, and what it must not take for a violation."""
+"""The audit of a real database: what it finds, and what it must not report as a violation."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ DAMAGE: Final[dict[str, tuple[Damage, list[str]]]] = {
         movie_changed({"$set": {"timeSlots.1.capacity": 3}}),
         ["I1 movie heat, time slot 2: bookedCount is 4 of 3 seats"],
     ),
-    "less than nobody": (
+    "a negative number of seats": (
         movie_changed({"$set": {"timeSlots.0.bookedCount": -1}}),
         [
             "I1 movie heat, time slot 1: bookedCount is -1",
@@ -93,7 +93,7 @@ DAMAGE: Final[dict[str, tuple[Damage, list[str]]]] = {
         lambda database: database.reservations.delete_one({"_id": "b"}),
         ["I2 movie heat, time slot 1: bookedCount is 7, but 4 people are confirmed and 0 were"],
     ),
-    "seats that do not follow": (
+    "seats that do not follow one another": (
         entry_changed("b", {"$set": {"seatsAvailable": 4}}),
         ["I3 movie heat, time slot 1: the seats that the confirmations of version 8 left do not"],
     ),
@@ -152,7 +152,7 @@ async def test_damage_is_found_and_nothing_else_is(
 ) -> None:
     assert busy
     damage, expected = DAMAGE[kind]
-    # The clock of these tests stands still, but commits have times of their own.
+    # These tests decide at a fixed time, but two commits have different times.
     await database.reservations.update_one({"_id": "k"}, {"$set": {"decidedAt": NOW + SECOND}})
     assert await violations(settings, capsys) == []
     await damage(database)
@@ -189,7 +189,7 @@ async def test_small_ranges_find_the_same_violations_as_a_large_one(
     await insert(database, slot(1, 5, bookedCount=1), _id=7)
     await database.movies.update_many({}, {"$inc": {"timeSlots.0.bookedCount": 1}})
     await database.reservations.update_one({"_id": "f"}, {"$set": {"movieId": 5}})
-    # Neighbours by name, though MongoDB sorts texts and ObjectIds apart.
+    # Neighbours by name, although MongoDB sorts strings and ObjectIds apart.
     await insert(database, slot(1, 5), _id=str(MOVIE))
     whole = await violations(settings, capsys)
     monkeypatch.setattr(store_audit, "MOVIES_AT_ONCE", 1)
@@ -229,11 +229,11 @@ async def test_running_workers_neither_cause_nor_hide_violations(
 
     async def keep_sending() -> None:
         while not stop.is_set():
-            some = [request_for(hot, slot=1 + n % 2) for n in range(200)]
-            # Movies come into being while the audit looks.
-            some += [request_for(await cinema.show(*slots(3)), people=2)]
-            ids.extend(request["requestId"] for request in some)
-            await cinema.client.publish_all(some)
+            requests = [request_for(hot, slot=1 + n % 2) for n in range(200)]
+            # Movies are added while the audit reads.
+            requests += [request_for(await cinema.show(*slots(3)), people=2)]
+            ids.extend(request["requestId"] for request in requests)
+            await cinema.client.publish_all(requests)
 
     sending = asyncio.create_task(keep_sending())
     try:

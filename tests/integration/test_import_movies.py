@@ -1,4 +1,4 @@
-"""Importing movies into a real MongoDB, also while others book and change the same movies."""
+"""`movies import` into a real MongoDB, also while others book and change the same movies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 
 from tests.acceptance.cinema import Cinema
 from tests.unit.values import ask
-from worker.commands import import_movies as catalogue
+from worker.commands import import_movies as command
 from worker.commands.import_movies import BATCH_SIZE, import_documents, import_movies
 from worker.errors import BadInput, StoreUnusable
 from worker.service.recording import Recorder
@@ -30,13 +30,13 @@ Movies = AsyncCollection[Document]
 
 @pytest.fixture
 def settings(cinema: Cinema) -> Settings:
-    """For a database of this test's own."""
+    """Settings with a database of the test's own."""
     return Settings(mongodb_uri=cinema.mongodb_uri, mongodb_database=cinema.database.name)
 
 
 @pytest.fixture
 def movies(cinema: Cinema) -> Movies:
-    """The stored movies, of which there are none yet."""
+    """The stored movies, none at first."""
     return cinema.database.movies
 
 
@@ -63,7 +63,7 @@ def file_of(folder: Path, *documents: Mapping[str, Any]) -> str:
 def after_the_first_read(
     monkeypatch: pytest.MonkeyPatch, meddle: Callable[[], Coroutine[Any, Any, object]]
 ) -> None:
-    """Let somebody else write between what an import reads first and what it writes then."""
+    """Let another writer act between the first read and the first write of an import."""
     real = Store.read
     waiting = [meddle]
 
@@ -187,7 +187,7 @@ async def test_what_mongodb_refuses_is_reported_with_its_line(
 
 
 class Race(NamedTuple):
-    """What somebody else does between the reading and the writing, and what comes of both."""
+    """What another writer does between the read and the write, and what both result in."""
 
     meddling: Document
     given: Document
@@ -207,11 +207,11 @@ RACES: Final = {
     "a booking that needs the seats is kept": Race(
         {"$inc": NEW_VERSION | THREE_BOOKED}, slot(1, 5), [slot(1, bookedCount=7)], TOO_SMALL
     ),
-    "one by somebody who leaves the version alone, too": Race(
+    "a booking that leaves the version alone is kept, too": Race(
         {"$inc": THREE_BOOKED}, slot(1, 5), [slot(1, bookedCount=7)], TOO_SMALL
     ),
     "a slot is not added twice": Race(SLOT_2 | {"$inc": NEW_VERSION}, slot(2, 12), BOTH_SLOTS),
-    "nor by one who leaves the version alone": Race(SLOT_2, slot(2, 12), BOTH_SLOTS),
+    "a slot is not added twice, even at the same version": Race(SLOT_2, slot(2, 12), BOTH_SLOTS),
 }
 
 
@@ -271,7 +271,7 @@ async def test_a_movie_that_others_keep_changing_is_finally_refused(
     settings: Settings, movies: Movies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await movies.insert_one(movie("heat", version=1))
-    monkeypatch.setattr(catalogue, "LOST_RACES_SECONDS", 0)
+    monkeypatch.setattr(command, "LOST_RACES_SECONDS", 0)
     raising = {"$inc": {"version": 1}}
     after_the_first_read(monkeypatch, lambda: movies.update_one({"_id": "heat"}, raising))
     with pytest.raises(BadInput, match="movie heat: other writers kept changing it"):

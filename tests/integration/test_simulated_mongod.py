@@ -1,4 +1,4 @@
-"""The MongoDB of the simulator is held against a real one: the same commands, the same answers."""
+"""The simulated MongoDB compared with a real one: the same commands give the same answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Database = AsyncDatabase[dict[str, Any]]
 
 
 def drawn_case(chance: random.Random, number: int) -> tuple[Document, UpdateOne] | None:
-    """A movie as it is stored, and a booking of it as it was read, perhaps before an edit."""
+    """A stored movie, and the update for a booking that may have read it before an edit."""
     ((_, read),) = draw_movies(chance, 1).items()
     read = {**read, "_id": f"movie-{number}"}
     (movie,) = movies_by_id([read]).values()
@@ -64,7 +64,7 @@ def booking(name: str, people: int) -> UpdateOne:
 
 
 class Server(Protocol):
-    """What two clients, A and B, do in a transaction each."""
+    """The commands of two clients, A and B, each in a transaction of its own."""
 
     async def update(self, client: str, name: str, people: int) -> int: ...
     async def insert(self, client: str, name: str) -> object: ...
@@ -92,7 +92,7 @@ class RealServer:
 
 
 class SimulatedServer:
-    """The simulated one."""
+    """The simulated replica set."""
 
     def __init__(self) -> None:
         self._mongod = Mongod(World(1), MOVIES)
@@ -112,7 +112,7 @@ Step = tuple[str, str] | tuple[str, str, str] | tuple[str, str, str, int]
 
 
 async def answers(server: Server, steps: Sequence[Step]) -> list[object]:
-    """The answer to each step: what it returned, or the server's error."""
+    """The answer to each step: its result, or the server's error."""
     given: list[object] = []
     for client, what, *arguments in steps:
         try:

@@ -1,4 +1,4 @@
-"""The commit against a real MongoDB: whole or nothing, and nothing that was not decided upon."""
+"""The commit against a real MongoDB: all or nothing, and only what was decided."""
 
 from __future__ import annotations
 
@@ -198,9 +198,9 @@ async def test_an_overbooking_is_refused_by_mongodb_itself(
 ) -> None:
     await insert(database, slot(bookedCount=0))
     (booking,) = (await decided(store, ask())).bookings
-    careless = type(booking)(booking.movie, {1: 11})
+    excessive = type(booking)(booking.movie, {1: 11})
     with pytest.raises(Refused):
-        await store.commit([careless], [])
+        await store.commit([excessive], [])
     assert (await read_movie(store)).time_slots[1] == TimeSlot(10, 0)
 
 

@@ -1,4 +1,4 @@
-"""What the store sees to when it is opened: transactions, collections, the validator."""
+"""What the store checks and creates when it is opened: transactions, collections, validator."""
 
 from __future__ import annotations
 
@@ -134,8 +134,8 @@ def free_port() -> int:
 
 
 @pytest.fixture
-async def lone_mongod(tmp_path: Path) -> AsyncIterator[str]:
-    """The URI of a mongod that belongs to no replica set."""
+async def standalone_mongod(tmp_path: Path) -> AsyncIterator[str]:
+    """The URI of a mongod without a replica set."""
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         *(str(programs.mongod()), "--port", str(port), "--dbpath", str(tmp_path)),
@@ -150,9 +150,11 @@ async def lone_mongod(tmp_path: Path) -> AsyncIterator[str]:
     await process.wait()
 
 
-async def test_a_standalone_mongod_is_refused_with_instructions(lone_mongod: str) -> None:
+async def test_a_standalone_mongod_is_refused_with_instructions(
+    standalone_mongod: str,
+) -> None:
     with pytest.raises(StoreUnusable) as unusable:
-        await Store.open(lone_mongod, "reservations")
+        await Store.open(standalone_mongod, "reservations")
     assert "replSet" in str(unusable.value)
     assert unusable.value.exit_code == 4
 

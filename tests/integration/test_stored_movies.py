@@ -1,4 +1,4 @@
-"""Movies as others stored them in a real MongoDB: which are read and booked, and which not."""
+"""Movies as others stored them in a real MongoDB: which can be read and booked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No exception of a driver is left untranslated, and what matters of it is not lost."""
+"""Every exception of a driver is translated without loss, and every error explains itself."""
 
 from __future__ import annotations
 
@@ -138,13 +138,13 @@ def test_what_bson_cannot_hold_is_refused_and_is_no_outage(failure: Exception) -
 
 def test_an_outage_is_one_line_without_the_state_of_the_cluster() -> None:
     text = "127.0.0.1:1: refused, Timeout: 5s, Topology Description: <...>, full error: {...}"
-    told = str(raised_by_store(pymongo.errors.ServerSelectionTimeoutError(text)))
-    assert told == "MongoDB cannot be reached: 127.0.0.1:1: refused"
+    error = str(raised_by_store(pymongo.errors.ServerSelectionTimeoutError(text)))
+    assert error == "MongoDB cannot be reached: 127.0.0.1:1: refused"
 
 
 def test_a_bad_uri_is_reported_with_the_name_of_its_variable() -> None:
-    told = raised_by_store(pymongo.errors.InvalidURI("bad escape"))
-    assert "RESERVATION_MONGODB_URI" in str(told)
+    error = raised_by_store(pymongo.errors.InvalidURI("bad escape"))
+    assert "RESERVATION_MONGODB_URI" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What an audit says of a single ledger entry: nothing of those that a worker writes."""
+"""What an audit reports about a single ledger entry: nothing about one that a worker wrote."""
 
 from __future__ import annotations
 
@@ -110,6 +110,8 @@ def test_a_fault_of_an_entry_is_reported(entry: Entry, fault: str) -> None:
     assert fault in "; ".join(faults_of(entry))
 
 
-@pytest.mark.parametrize("entry", [CONFIRMED, SOLD_OUT, INVALID], ids=["yes", "no", "invalid"])
+@pytest.mark.parametrize(
+    "entry", [CONFIRMED, SOLD_OUT, INVALID], ids=["confirmed", "sold out", "invalid"]
+)
 def test_a_valid_entry_may_have_fields_of_others(entry: Entry) -> None:
     assert list(faults_of({**entry, "exportedAt": "yesterday"})) == []

@@ -1,4 +1,4 @@
-"""What an import changes of a movie that is stored, and what it refuses to change."""
+"""What an import changes of a stored movie, and what it refuses to change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def of_slots(*slots: Mapping[str, Any], key: object = "heat") -> ValidMovie:
 
 
 def change(given_movie: ValidMovie, stored: Movie | Malformed) -> tuple[dict[int, int], list[int]]:
-    """The other capacities and the new time slots that the import of a movie comes to."""
+    """The new capacities and the new time slots that an import of the movie results in."""
     found = change_of(given_movie, stored)
     return (dict(found.capacities), list(found.new_time_slots)) if found else ({}, [])
 
@@ -34,9 +34,9 @@ CHANGES: Final = {
         ({}, []),
     ),
     "no time slots, and none are removed": ([], ({}, [])),
-    "more room": ([{"id": 1, "capacity": 11}], ({1: 11}, [])),
-    "less room": ([{"id": 1, "capacity": 5}], ({1: 5}, [])),
-    "just room for what is booked": ([{"id": 1, "capacity": 4}], ({1: 4}, [])),
+    "more seats": ([{"id": 1, "capacity": 11}], ({1: 11}, [])),
+    "fewer seats": ([{"id": 1, "capacity": 5}], ({1: 5}, [])),
+    "just enough seats for the bookings": ([{"id": 1, "capacity": 4}], ({1: 4}, [])),
     "another time slot": ([{"id": 2, "capacity": 5}], ({}, [2])),
     "both": ([{"id": 2, "capacity": 5}, {"id": 1, "capacity": 20}], ({1: 20}, [2])),
 }
@@ -50,13 +50,13 @@ def test_an_import_adds_time_slots_and_changes_capacities(
 
 
 REFUSALS: Final[dict[str, tuple[ValidMovie, Movie | Malformed, str]]] = {
-    "less room than what is booked": (
+    "fewer seats than are booked": (
         of_slots({"id": 2, "capacity": 5}, {"id": 1, "capacity": 3}),
         stored_movie(),
         "time slot 1: a capacity of 3 is below the 4 seats that are booked",
     ),
-    "a movie that is stored badly": (of_slots(), Malformed("version is 'x'"), "version is 'x'"),
-    "a time slot that is stored badly": (
+    "a malformed stored movie": (of_slots(), Malformed("version is 'x'"), "version is 'x'"),
+    "a malformed stored time slot": (
         of_slots({"id": 1, "capacity": 5}),
         stored_movie(slots={1: Malformed("capacity is missing")}),
         "capacity is missing; correct the stored movie first",

@@ -1,4 +1,4 @@
-"""What a file of movies may hold, what is said of one with a fault, and what an import changes."""
+"""What a file of movies may contain, and how its faults are reported."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_only_a_newline_ends_a_line() -> None:
 
 
 async def refusal_of_file(file: Path) -> str:
-    """What the command says before it so much as looks for MongoDB."""
+    """The error of the command, which reads the file before it connects to MongoDB."""
     with pytest.raises(BadInput) as raised:
         await import_movies(Settings(), str(file))
     return str(raised.value)
@@ -144,7 +144,7 @@ SLOT_FAULTS: Final[dict[str, tuple[object, str]]] = {
         {"id": 1, "capacity": 1, "bookedCount": True},
         "time slot 1: bookedCount must be an integer from 0 to 1, not true",
     ),
-    "more booked than there is": (
+    "more bookings than seats": (
         {"id": 1, "capacity": 2, "bookedCount": 3},
         "time slot 1: bookedCount must be an integer from 0 to 2, not 3",
     ),

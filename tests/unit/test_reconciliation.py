@@ -1,4 +1,4 @@
-"""What an audit makes of movies that workers change while it reads: never a violation."""
+"""Movies that workers change while an audit reads them, and violations that it must find."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def entry(version: int, *, movie: str = "heat", people: int = 2, left: int = 8) 
 def audited(
     *entries: Document, movies: tuple[Document, ...] = (HEAT,), later: Document | None = None
 ) -> list[str]:
-    """What is told of these movies and entries, with the versions that are found afterwards."""
+    """The violations in these movies and entries; ``later`` has the versions of a second read."""
     found: list[Violation] = []
     reconciler = Reconciler(found.append)
     reconciler.begin_range(movies, [])
@@ -82,6 +82,6 @@ def test_of_a_movie_that_no_request_can_name_i1_is_checked() -> None:
 
 
 def test_what_is_reported_is_safe_to_print() -> None:
-    wicked = {**HEAT, "_id": "\x1b[31mheat", "name": "\x1b[31mheat"}
-    (line,) = audited(movies=(wicked,))
+    hostile = {**HEAT, "_id": "\x1b[31mheat", "name": "\x1b[31mheat"}
+    (line,) = audited(movies=(hostile,))
     assert line.startswith("I2 movie \\x1b[31mheat, time slot 1: ")
