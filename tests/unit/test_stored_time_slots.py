@@ -1,4 +1,4 @@
-"""Which of a movie's stored time slots a worker and an audit read, whoever wrote them.
+"""Which of a movie's stored time slots a worker and an audit read, and which they leave out.
 
 The two share no code, so each of them must know by itself that ``True``, which equals 1 in Python,
 is not an id, while the 1.0 of a shell is.

@@ -46,17 +46,17 @@ class AuditedMovie:
     missing_slots: dict[int, int] = field(default_factory=dict)
     """By id, the confirmed people of time slots that the movie does not have."""
     unreadable_slots: set[int] = field(default_factory=set)
-    """The ids of time slots that exist, but whose numbers cannot be read."""
+    """The ids of time slots that exist, but are malformed or share their id."""
 
 
 def read_movie(document: Mapping[str, Any], name: str, report: Report) -> AuditedMovie:
     """The movie with those of its time slots that can be read; reports the others."""
-    problems = _MovieReporter(name, report)
+    reporter = _MovieReporter(name, report)
     version = whole_number(document.get("version", 0))
     movie = AuditedMovie(name, version)
     if version is None:
         movie.fault = f"version is {shown(document['version'])}, not a whole number"
-        problems.add("I6", movie.fault)
+        reporter.add("I6", movie.fault)
     stored = document.get("timeSlots")
     slots = [slot for slot in stored if isinstance(slot, dict)] if isinstance(stored, list) else []
     # No request can name an element without a usable id, so it does not count as a time slot.
@@ -64,14 +64,14 @@ def read_movie(document: Mapping[str, Any], name: str, report: Report) -> Audite
     for slot in slots:
         time_slot_id = whole_number(slot.get("id"))
         if time_slot_id is not None and ids[time_slot_id] == 1:
-            if read := _read_slot(slot, time_slot_id, problems):
+            if read := _read_slot(slot, time_slot_id, reporter):
                 movie.slots[time_slot_id] = read
             else:
                 movie.unreadable_slots.add(time_slot_id)
     for time_slot_id, count in ids.items():
         if count > 1:
             movie.unreadable_slots.add(time_slot_id)
-            problems.add("I1", f"{count} time slots have this id", time_slot_id)
+            reporter.add("I1", f"{count} time slots have this id", time_slot_id)
     return movie
 
 
@@ -100,18 +100,18 @@ class _MovieReporter:
 
 
 def _read_slot(
-    slot: Mapping[str, Any], time_slot_id: int, problems: _MovieReporter
+    slot: Mapping[str, Any], time_slot_id: int, reporter: _MovieReporter
 ) -> AuditedSlot | None:
     capacity = whole_number(slot.get("capacity"))
     booked_count = whole_number(slot.get("bookedCount", 0))
     for name, number in (("capacity", capacity), ("bookedCount", booked_count)):
         if number is None:
             problem = f"{name} is {shown(slot.get(name))}, not a whole number"
-            problems.add("I1", problem, time_slot_id)
+            reporter.add("I1", problem, time_slot_id)
     if capacity is None or booked_count is None:
         return None
     if booked_count < 0:
-        problems.add("I1", f"bookedCount is {booked_count}", time_slot_id)
+        reporter.add("I1", f"bookedCount is {booked_count}", time_slot_id)
     elif booked_count > capacity:
-        problems.add("I1", f"bookedCount is {booked_count} of {capacity} seats", time_slot_id)
+        reporter.add("I1", f"bookedCount is {booked_count} of {capacity} seats", time_slot_id)
     return AuditedSlot(time_slot_id, capacity, booked_count)
