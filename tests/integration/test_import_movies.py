@@ -17,7 +17,6 @@ from pymongo.asynchronous.collection import AsyncCollection
 
 from tests.acceptance.cinema import Cinema
 from tests.unit.values import ask
-from worker.commands import import_movies as command
 from worker.commands.import_movies import BATCH_SIZE, import_documents, import_movies
 from worker.errors import BadInput, StoreUnusable
 from worker.service.recording import Recorder
@@ -271,7 +270,7 @@ async def test_a_movie_that_others_keep_changing_is_finally_refused(
     settings: Settings, movies: Movies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await movies.insert_one(movie("heat", version=1))
-    monkeypatch.setattr(command, "LOST_RACES_SECONDS", 0)
+    monkeypatch.setattr("worker.commands.import_movies.LOST_RACES_SECONDS", 0)
     raising = {"$inc": {"version": 1}}
     after_the_first_read(monkeypatch, lambda: movies.update_one({"_id": "heat"}, raising))
     with pytest.raises(BadInput, match="movie heat: other writers kept changing it"):
