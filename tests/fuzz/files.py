@@ -6,7 +6,7 @@ from typing import Final
 
 import bson
 
-from worker.commands.import_movies import PROBLEMS_SHOWN_MAX, check_movies, movies_in
+from worker.commands.movie_file import PROBLEMS_SHOWN_MAX, check_movies, movies_in
 from worker.errors import BadInput
 
 LINE_CHARACTERS_MAX: Final = 600

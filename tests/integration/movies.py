@@ -1,4 +1,4 @@
-"""Short ways to store a movie, to decide upon it with the real store, and to look at it again."""
+"""Helpers to store a movie, to decide requests for it with the real store, and to read it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def slot(number: object = 1, capacity: object = 10, **others: object) -> Documen
 
 
 async def insert(database: Database, *time_slots: object, **fields: object) -> None:
-    """A movie, past every rule for what may be stored."""
+    """Insert a movie, bypassing the validator."""
     document = {"_id": "heat", "version": 7, "timeSlots": list(time_slots), **fields}
     await database.movies.insert_one(document, bypass_document_validation=True)
 
 
 def book_meanwhile(cinema: Cinema, monkeypatch: pytest.MonkeyPatch, number: int = 100) -> None:
-    """Whoever reads the books waits for so many events between the movies and the ledger."""
+    """Make every audit wait, between movies and ledger, for ``number`` more events."""
     real = AuditReader.opening_balances
 
     async def after_more_bookings(self: AuditReader, movie_range: MovieRange) -> list[Document]:

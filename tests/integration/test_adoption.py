@@ -1,4 +1,4 @@
-"""Adopting a catalogue with booked seats: recorded once, and believed by the audit from then on."""
+"""Adopting movies with booked seats: recorded once, and counted by every audit from then on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def balances(database: Database) -> dict[str, int]:
     return {balance["_id"]: balance["bookedCount"] for balance in found}
 
 
-async def test_seats_booked_before_the_worker_came_are_a_violation_until_they_are_adopted(
+async def test_seats_from_before_are_violations_until_adopted(
     store: Store, database: Database, settings: Settings, capsys: Shown
 ) -> None:
     await insert(database, slot(1, 10, bookedCount=4), slot(2, 10))
@@ -58,7 +58,7 @@ async def test_seats_booked_before_the_worker_came_are_a_violation_until_they_ar
     assert (two["_id"], two["bookedCount"]) == ("heat/2", 0)
 
 
-async def test_adopting_again_records_new_time_slots_and_never_changes_the_others(
+async def test_adopting_again_records_only_new_time_slots(
     store: Store, database: Database, settings: Settings, capsys: Shown
 ) -> None:
     assert store
@@ -79,7 +79,7 @@ async def test_adopting_again_records_new_time_slots_and_never_changes_the_other
         await audit_database(settings)
 
 
-async def test_a_dry_run_says_the_same_and_records_nothing(
+async def test_a_dry_run_prints_the_same_and_records_nothing(
     store: Store, database: Database, settings: Settings, capsys: Shown
 ) -> None:
     assert store
@@ -89,7 +89,7 @@ async def test_a_dry_run_says_the_same_and_records_nothing(
     assert await balances(database) == {}
 
 
-async def test_what_cannot_be_an_opening_balance_is_refused_and_all_else_is_recorded(
+async def test_an_impossible_balance_is_refused_the_others_recorded(
     store: Store, database: Database, settings: Settings
 ) -> None:
     await insert(database, slot(1), slot(2), slot(3, "many"))
@@ -107,7 +107,7 @@ async def test_what_cannot_be_an_opening_balance_is_refused_and_all_else_is_reco
     assert await balances(database) == {"heat/2": 0}
 
 
-async def test_an_import_of_booked_seats_says_how_an_audit_gets_to_know_of_them(
+async def test_an_import_of_booked_seats_points_to_adoption(
     settings: Settings, tmp_path: Path, capsys: Shown
 ) -> None:
     file = tmp_path / "movies.json"
@@ -127,7 +127,7 @@ async def test_an_import_of_booked_seats_says_how_an_audit_gets_to_know_of_them(
     assert capsys.readouterr().err == ""
 
 
-async def test_two_who_adopt_at_once_record_each_balance_once(
+async def test_concurrent_adoptions_record_each_balance_once(
     store: Store, database: Database, settings: Settings
 ) -> None:
     assert store
@@ -137,7 +137,7 @@ async def test_two_who_adopt_at_once_record_each_balance_once(
     assert await balances(database) == {f"movie-{n}/1": n % 5 for n in range(50)}
 
 
-async def test_a_running_worker_changes_nothing_about_what_was_booked_before(
+async def test_running_workers_do_not_change_the_opening_balances(
     cinema: Cinema, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     book_meanwhile(cinema, monkeypatch)

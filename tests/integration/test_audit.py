@@ -1,4 +1,4 @@
-"""The audit of a real database: what it finds, and what it must not take for a violation."""
+"""The audit of a real database: what it finds, and what it must not report as a violation."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def violations(settings: Settings, shown: Shown) -> list[str]:
     return [line for line in shown.readouterr().out.splitlines() if line.startswith("I")]
 
 
-async def test_an_audit_of_what_workers_wrote_finds_nothing_and_says_how_much_it_saw(
+async def test_an_audit_of_what_workers_wrote_finds_no_violation(
     busy: Store, settings: Settings, capsys: Shown
 ) -> None:
     assert busy
@@ -78,7 +78,7 @@ DAMAGE: Final[dict[str, tuple[Damage, list[str]]]] = {
         movie_changed({"$set": {"timeSlots.1.capacity": 3}}),
         ["I1 movie heat, time slot 2: bookedCount is 4 of 3 seats"],
     ),
-    "less than nobody": (
+    "a negative number of seats": (
         movie_changed({"$set": {"timeSlots.0.bookedCount": -1}}),
         [
             "I1 movie heat, time slot 1: bookedCount is -1",
@@ -93,7 +93,7 @@ DAMAGE: Final[dict[str, tuple[Damage, list[str]]]] = {
         lambda database: database.reservations.delete_one({"_id": "b"}),
         ["I2 movie heat, time slot 1: bookedCount is 7, but 4 people are confirmed and 0 were"],
     ),
-    "seats that do not follow": (
+    "seats that do not follow one another": (
         entry_changed("b", {"$set": {"seatsAvailable": 4}}),
         ["I3 movie heat, time slot 1: the seats that the confirmations of version 8 left do not"],
     ),
@@ -147,12 +147,12 @@ DAMAGE: Final[dict[str, tuple[Damage, list[str]]]] = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-async def test_damage_is_found_and_nothing_else(
+async def test_damage_is_found_and_nothing_else_is(
     busy: Store, database: Database, settings: Settings, capsys: Shown, kind: str
 ) -> None:
     assert busy
     damage, expected = DAMAGE[kind]
-    # The clock of these tests stands still, but commits have times of their own.
+    # These tests decide at a fixed time, but two commits have different times.
     await database.reservations.update_one({"_id": "k"}, {"$set": {"decidedAt": NOW + SECOND}})
     assert await violations(settings, capsys) == []
     await damage(database)
@@ -162,7 +162,7 @@ async def test_damage_is_found_and_nothing_else(
         assert line.startswith(beginning)
 
 
-async def test_violations_are_counted_listed_up_to_the_limit_and_end_the_command(
+async def test_violations_are_counted_and_listed_up_to_the_limit(
     busy: Store, database: Database, settings: Settings, capsys: Shown
 ) -> None:
     assert busy
@@ -176,7 +176,7 @@ async def test_violations_are_counted_listed_up_to_the_limit_and_end_the_command
     assert await database.reservations.count_documents({}) == 7
 
 
-async def test_ranges_of_a_few_time_slots_show_the_same_as_a_large_one(
+async def test_small_ranges_find_the_same_violations_as_a_large_one(
     busy: Store,
     database: Database,
     settings: Settings,
@@ -189,7 +189,7 @@ async def test_ranges_of_a_few_time_slots_show_the_same_as_a_large_one(
     await insert(database, slot(1, 5, bookedCount=1), _id=7)
     await database.movies.update_many({}, {"$inc": {"timeSlots.0.bookedCount": 1}})
     await database.reservations.update_one({"_id": "f"}, {"$set": {"movieId": 5}})
-    # Neighbours by name, though MongoDB sorts texts and ObjectIds apart.
+    # Neighbours by name, although MongoDB sorts strings and ObjectIds apart.
     await insert(database, slot(1, 5), _id=str(MOVIE))
     whole = await violations(settings, capsys)
     monkeypatch.setattr(store_audit, "MOVIES_AT_ONCE", 1)
@@ -202,7 +202,7 @@ async def test_ranges_of_a_few_time_slots_show_the_same_as_a_large_one(
     assert "audited 14 ledger entries, 6 movies and 7 time slots" in capsys.readouterr().out
 
 
-async def test_an_empty_database_is_taken_for_a_mistake_in_the_settings(
+async def test_an_empty_database_counts_as_a_wrong_setting(
     servers: Servers,
 ) -> None:
     nowhere = Settings(mongodb_uri=servers.mongodb_uri, mongodb_database="test-nowhere")
@@ -210,13 +210,13 @@ async def test_an_empty_database_is_taken_for_a_mistake_in_the_settings(
         await audit_database(nowhere)
 
 
-async def test_an_audit_without_mongodb_says_so() -> None:
+async def test_an_audit_without_mongodb_ends_with_an_error() -> None:
     away = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=100"
     with pytest.raises(StoreUnusable, match="cannot be reached"):
         await audit_database(Settings(mongodb_uri=away))
 
 
-async def test_a_running_worker_never_makes_an_audit_cry_and_damage_is_found_all_the_same(
+async def test_running_workers_neither_cause_nor_hide_violations(
     cinema: Cinema, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(mongodb_uri=cinema.mongodb_uri, mongodb_database=cinema.database.name)
@@ -229,11 +229,11 @@ async def test_a_running_worker_never_makes_an_audit_cry_and_damage_is_found_all
 
     async def keep_sending() -> None:
         while not stop.is_set():
-            some = [request_for(hot, slot=1 + n % 2) for n in range(200)]
-            # Movies come into being while the audit looks.
-            some += [request_for(await cinema.show(*slots(3)), people=2)]
-            ids.extend(request["requestId"] for request in some)
-            await cinema.client.publish_all(some)
+            requests = [request_for(hot, slot=1 + n % 2) for n in range(200)]
+            # Movies are added while the audit reads.
+            requests += [request_for(await cinema.show(*slots(3)), people=2)]
+            ids.extend(request["requestId"] for request in requests)
+            await cinema.client.publish_all(requests)
 
     sending = asyncio.create_task(keep_sending())
     try:

@@ -1,4 +1,4 @@
-"""The MongoDB of the simulator is held against a real one: the same commands, the same answers."""
+"""The simulated MongoDB compared with a real one: the same commands give the same answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Database = AsyncDatabase[dict[str, Any]]
 
 
 def drawn_case(chance: random.Random, number: int) -> tuple[Document, UpdateOne] | None:
-    """A movie as it is stored, and a booking of it as it was read, perhaps before an edit."""
+    """A stored movie, and the update for a booking that may have read it before an edit."""
     ((_, read),) = draw_movies(chance, 1).items()
     read = {**read, "_id": f"movie-{number}"}
     (movie,) = movies_by_id([read]).values()
@@ -39,7 +39,7 @@ def drawn_case(chance: random.Random, number: int) -> tuple[Document, UpdateOne]
     return None if stored is None else (stored, booking_update(Booking(movie, people)))
 
 
-async def test_filters_and_updates_do_what_they_do_in_mongodb(database: Database) -> None:
+async def test_filters_and_updates_have_the_same_effect_as_in_mongodb(database: Database) -> None:
     chance = random.Random(4)
     cases = [case for number in range(CASES) if (case := drawn_case(chance, number))]
     expected = {
@@ -65,7 +65,7 @@ def booking(name: str, people: int) -> UpdateOne:
 
 
 class Server(Protocol):
-    """What two clients, A and B, do in a transaction each."""
+    """The commands of two clients, A and B, each in a transaction of its own."""
 
     async def update(self, client: str, name: str, people: int) -> int: ...
     async def insert(self, client: str, name: str) -> object: ...
@@ -93,7 +93,7 @@ class RealServer:
 
 
 class SimulatedServer:
-    """The simulated one."""
+    """The simulated replica set."""
 
     def __init__(self) -> None:
         self._mongod = Mongod(World(1), MOVIES)
@@ -113,7 +113,7 @@ Step = tuple[str, str] | tuple[str, str, str] | tuple[str, str, str, int]
 
 
 async def answers(server: Server, steps: Sequence[Step]) -> list[object]:
-    """The answer to each step: what it returned, or the server's error."""
+    """The answer to each step: its result, or the server's error."""
     given: list[object] = []
     for client, what, *arguments in steps:
         try:
@@ -170,7 +170,7 @@ async def answers(server: Server, steps: Sequence[Step]) -> list[object]:
         pytest.param([("A", "update", "heat", 4), ("A", "insert", "r")], id="validator"),
     ],
 )
-async def test_transactions_meet_as_they_do_in_mongodb(
+async def test_transactions_conflict_as_they_do_in_mongodb(
     database: Database, mongo: AsyncMongoClient[dict[str, Any]], steps: Sequence[Step]
 ) -> None:
     await database.create_collection("movies", validator=MOVIE_VALIDATOR)

@@ -1,4 +1,4 @@
-"""The commit against a real MongoDB: whole or nothing, and nothing that was not decided upon."""
+"""The commit against a real MongoDB: all or nothing, and only what was decided."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from worker.service.recording import Recorder
 from worker.store.store import Store
 
 
-async def test_a_booking_raises_the_count_and_the_version_and_keeps_all_other_fields(
+async def test_a_booking_changes_only_the_count_and_the_version(
     store: Store, database: Database
 ) -> None:
     extra = {"hall": {"name": "A", "rows": [1, 2]}, "bookedCount": 4}
@@ -46,7 +46,7 @@ async def test_a_booking_raises_the_count_and_the_version_and_keeps_all_other_fi
     }
 
 
-async def test_the_ledger_gives_back_every_outcome_as_it_was(store: Store) -> None:
+async def test_the_ledger_returns_every_outcome_as_it_was(store: Store) -> None:
     outcomes = [
         *(await decided(store, faulty("a"), faulty("b", field="movieId"), ask("c"))).outcomes,
         OutcomeEvent(
@@ -74,7 +74,7 @@ async def test_the_ledger_gives_back_every_outcome_as_it_was(store: Store) -> No
     assert await store.newest_outcomes(["d", "no-such-request"]) == {"d": outcomes[-2]}
 
 
-async def test_a_ledger_entry_has_the_fields_of_the_contract_and_no_others(
+async def test_a_ledger_entry_has_exactly_the_fields_of_the_contract(
     store: Store, database: Database
 ) -> None:
     await insert(database, slot())
@@ -136,7 +136,7 @@ async def test_one_lost_movie_keeps_the_others_of_the_batch_unchanged(
     ],
     ids=str,
 )
-async def test_a_writer_that_changes_the_slot_but_not_the_version_is_noticed(
+async def test_a_slot_changed_without_a_new_version_is_a_conflict(
     store: Store, database: Database, change: Document
 ) -> None:
     await insert(database, slot(bookedCount=0))
@@ -149,9 +149,7 @@ async def test_a_writer_that_changes_the_slot_but_not_the_version_is_noticed(
     assert await store.outcomes(["r1"]) == {}
 
 
-async def test_a_writer_that_reorders_the_slots_changes_nothing_for_us(
-    store: Store, database: Database
-) -> None:
+async def test_a_writer_may_reorder_the_slots(store: Store, database: Database) -> None:
     await insert(database, slot(1), slot(2))
     decision = await decided(store, ask(slot=2))
     await database.movies.update_one({"_id": "heat"}, {"$set": {"timeSlots": [slot(2), slot(1)]}})
@@ -160,7 +158,7 @@ async def test_a_writer_that_reorders_the_slots_changes_nothing_for_us(
     assert (movie.time_slots[1], movie.time_slots[2]) == (TimeSlot(10, 0), TimeSlot(10, 2))
 
 
-async def test_a_movie_that_was_deleted_meanwhile_is_a_conflict(
+async def test_a_movie_deleted_since_it_was_read_is_a_conflict(
     store: Store, database: Database
 ) -> None:
     await insert(database, slot())
@@ -171,7 +169,7 @@ async def test_a_movie_that_was_deleted_meanwhile_is_a_conflict(
     assert await database.movies.find_one() is None
 
 
-async def test_a_request_id_that_is_taken_is_a_conflict_and_books_nothing(
+async def test_a_recorded_request_id_is_a_conflict_and_books_nothing(
     store: Store, database: Database
 ) -> None:
     await insert(database, slot())
@@ -183,7 +181,7 @@ async def test_a_request_id_that_is_taken_is_a_conflict_and_books_nothing(
     assert set(await store.outcomes(["a", "b"])) == {"b"}
 
 
-async def test_two_commits_at_once_for_one_movie_are_one_commit_and_one_conflict(
+async def test_of_concurrent_commits_for_a_movie_one_succeeds(
     store: Store, database: Database
 ) -> None:
     await insert(database, slot(capacity=1000))
@@ -201,9 +199,9 @@ async def test_an_overbooking_is_refused_by_mongodb_itself(
 ) -> None:
     await insert(database, slot(bookedCount=0))
     (booking,) = (await decided(store, ask())).bookings
-    careless = type(booking)(booking.movie, {1: 11})
+    excessive = type(booking)(booking.movie, {1: 11})
     with pytest.raises(Refused):
-        await store.commit([careless], [])
+        await store.commit([excessive], [])
     assert (await read_movie(store)).time_slots[1] == TimeSlot(10, 0)
 
 
@@ -219,7 +217,7 @@ async def test_a_cancelled_commit_runs_to_its_end(store: Store, database: Databa
     assert set(await store.outcomes(["r1"])) == {"r1"}
 
 
-async def test_a_transaction_that_a_dead_worker_left_open_does_not_block_a_movie_for_long(
+async def test_a_dead_workers_transaction_does_not_block_for_long(
     store: Store, database: Database, servers: Servers
 ) -> None:
     await insert(database, slot())

@@ -1,4 +1,4 @@
-"""What the store sees to when it is opened: transactions, collections, the validator."""
+"""What the store checks and creates when it is opened: transactions, collections, validator."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_every_other_movie_may_be_stored(
     await database.movies.insert_one(good)
 
 
-async def test_a_collection_that_was_there_before_gets_the_rule_and_keeps_its_documents(
+async def test_an_existing_collection_gets_the_validator(
     servers: Servers, database: Database
 ) -> None:
     await database.movies.insert_one({"_id": "bad", "timeSlots": [OVERBOOKED], "n": 1})
@@ -75,7 +75,7 @@ async def test_a_collection_that_was_there_before_gets_the_rule_and_keeps_its_do
     assert await database.movies.find_one() == {"_id": "bad", "timeSlots": [OVERBOOKED], "n": 2}
 
 
-async def test_an_overbooked_slot_from_before_does_not_stop_the_others_of_its_movie(
+async def test_a_slot_overbooked_before_does_not_block_the_others(
     servers: Servers, database: Database
 ) -> None:
     other = {"id": 2, "capacity": 5, "bookedCount": 0}
@@ -89,7 +89,7 @@ async def test_an_overbooked_slot_from_before_does_not_stop_the_others_of_its_mo
     await store.close()
 
 
-async def test_a_rule_of_somebody_elses_stays_and_is_warned_about(
+async def test_a_validator_of_others_stays_and_is_warned_about(
     servers: Servers, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     theirs = {"$jsonSchema": {"required": ["title"]}}
@@ -101,7 +101,7 @@ async def test_a_rule_of_somebody_elses_stays_and_is_warned_about(
     assert "validator of its own" in caplog.text
 
 
-async def test_opening_again_changes_and_warns_of_nothing(
+async def test_opening_again_changes_nothing_and_does_not_warn(
     servers: Servers, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     await opened(servers, database)
@@ -112,7 +112,7 @@ async def test_opening_again_changes_and_warns_of_nothing(
     assert caplog.text == ""
 
 
-async def test_many_workers_may_start_at_once_on_an_empty_database(
+async def test_workers_may_start_at_once_on_an_empty_database(
     servers: Servers, database: Database
 ) -> None:
     await asyncio.gather(*(opened(servers, database) for _ in range(6)))
@@ -120,7 +120,7 @@ async def test_many_workers_may_start_at_once_on_an_empty_database(
     assert (await options(database))["validationLevel"] == "moderate"
 
 
-async def test_many_workers_may_start_at_once_on_a_collection_without_the_rule(
+async def test_workers_may_start_at_once_and_add_the_validator(
     servers: Servers, database: Database
 ) -> None:
     await database.movies.insert_one({"_id": "heat"})
@@ -134,8 +134,8 @@ def free_port() -> int:
 
 
 @pytest.fixture
-async def lone_mongod(tmp_path: Path) -> AsyncIterator[str]:
-    """The URI of a mongod that belongs to no replica set."""
+async def standalone_mongod(tmp_path: Path) -> AsyncIterator[str]:
+    """The URI of a mongod without a replica set."""
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         *(str(programs.mongod()), "--port", str(port), "--dbpath", str(tmp_path)),
@@ -150,9 +150,11 @@ async def lone_mongod(tmp_path: Path) -> AsyncIterator[str]:
     await process.wait()
 
 
-async def test_a_lone_mongod_is_refused_with_the_way_to_mend_it(lone_mongod: str) -> None:
+async def test_a_standalone_mongod_is_refused_with_instructions(
+    standalone_mongod: str,
+) -> None:
     with pytest.raises(StoreUnusable) as unusable:
-        await Store.open(lone_mongod, "reservations")
+        await Store.open(standalone_mongod, "reservations")
     assert "replSet" in str(unusable.value)
     assert unusable.value.exit_code == 4
 
@@ -171,14 +173,14 @@ async def test_a_lone_mongod_is_refused_with_the_way_to_mend_it(lone_mongod: str
         'mongodb://127.0.0.1:1/a"b',
     ],
 )
-async def test_a_uri_that_cannot_be_used_is_an_unusable_store_and_no_crash(uri: str) -> None:
+async def test_an_unusable_uri_is_an_unusable_store_and_no_crash(uri: str) -> None:
     with pytest.raises(StoreUnusable) as unusable:
         await asyncio.wait_for(Store.open(uri, "reservations"), 20)
     assert "pass:word" not in str(unusable.value)
     assert "\n" not in str(unusable.value)
 
 
-async def test_an_option_that_the_driver_does_not_know_is_told_in_the_log_and_left_out(
+async def test_an_option_unknown_to_the_driver_is_logged_and_ignored(
     servers: Servers, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     await (await Store.open(f"{servers.mongodb_uri}&nonsense=1", database.name)).close()
@@ -188,9 +190,9 @@ async def test_an_option_that_the_driver_does_not_know_is_told_in_the_log_and_le
 @pytest.mark.parametrize(
     "option", ["connectTimeoutMS", "socketTimeoutMS", "wTimeoutMS", "serverSelectionTimeoutMS"]
 )
-def test_no_other_timeout_in_the_uri_takes_the_place_of_the_one_for_operations(option: str) -> None:
+def test_other_timeouts_in_the_uri_keep_the_operation_timeout(option: str) -> None:
     assert "timeoutMS" in _defaults_for(f"mongodb://localhost/?replicaSet=rs0&{option}=20000")
 
 
-def test_a_timeout_for_operations_in_the_uri_stays_as_it_is() -> None:
+def test_a_timeout_for_operations_in_the_uri_is_kept() -> None:
     assert "timeoutMS" not in _defaults_for("mongodb://localhost/?timeoutMS=20000")

@@ -1,4 +1,4 @@
-"""Movies as others stored them in a real MongoDB: which are read and booked, and which not."""
+"""Movies as others stored them in a real MongoDB: which can be read and booked."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_a_movie_is_read_however_its_numbers_are_stored(
         ({"timeSlots": [slot(), slot()]}, "more than one"),
     ],
 )
-async def test_a_movie_that_allows_no_decision_is_told_with_its_fault(
+async def test_a_movie_that_allows_no_decision_is_read_as_malformed(
     store: Store, database: Database, fields: Mapping[str, Any], word: str
 ) -> None:
     await database.movies.insert_one({"_id": "heat", **fields}, bypass_document_validation=True)
@@ -94,7 +94,7 @@ async def test_a_movie_can_be_booked_however_its_numbers_are_stored(
     assert after.time_slots[1] == TimeSlot(10, earlier.booked_count + 2)
 
 
-async def test_a_movie_has_an_object_id_or_a_string_and_the_string_comes_first(
+async def test_a_string_id_takes_precedence_over_an_object_id(
     store: Store, database: Database
 ) -> None:
     one, two = ObjectId(), ObjectId()

@@ -1,4 +1,4 @@
-"""No exception of a driver is left untranslated, and what matters of it is not lost."""
+"""Every exception of a driver is translated without loss, and every error explains itself."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ BROKER: Final = exceptions_of(aiormq.exceptions, aio_pika.exceptions, pamqp.exce
 
 
 @pytest.mark.parametrize("cls", STORE, ids=lambda cls: cls.__name__)
-def test_every_exception_of_the_mongodb_driver_becomes_one_of_ours(cls: type[Exception]) -> None:
+def test_every_exception_of_the_mongodb_driver_is_translated(cls: type[Exception]) -> None:
     assert isinstance(raised_by_store(instance_of(cls)), Conflict | Refused | StoreUnusable)
 
 
 @pytest.mark.parametrize("cls", BROKER, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
-def test_every_exception_of_the_rabbitmq_client_becomes_one_of_ours(cls: type[Exception]) -> None:
+def test_every_exception_of_the_rabbitmq_client_is_translated(cls: type[Exception]) -> None:
     failure = instance_of(cls)
     assert type(raised_by_broker(failure)) is SessionLost
     assert type(raised_by_broker(failure, BrokerUnusable)) is BrokerUnusable
@@ -99,7 +99,7 @@ def test_every_exception_of_the_rabbitmq_client_becomes_one_of_ours(cls: type[Ex
         StopAsyncIteration(),
     ],
 )
-def test_what_the_sockets_below_the_client_raise_becomes_one_of_ours(failure: Exception) -> None:
+def test_exceptions_of_the_sockets_are_translated(failure: Exception) -> None:
     assert "doing it" in str(raised_by_broker(failure))
 
 
@@ -109,7 +109,7 @@ def test_what_the_sockets_below_the_client_raise_becomes_one_of_ours(failure: Ex
     + [(code, Refused) for code in (2, 14, 28, 121, 10334, 17280)]
     + [(code, StoreUnusable) for code in (None, 1, 13, 18, 50, 91, 189, 251, 263)],
 )
-def test_the_code_of_a_failure_tells_a_lost_race_from_a_refusal(
+def test_the_code_of_a_failure_decides_what_it_becomes(
     code: int | None, expected: type[WorkerError]
 ) -> None:
     assert type(raised_by_store(pymongo.errors.OperationFailure("no", code))) is expected
@@ -117,7 +117,7 @@ def test_the_code_of_a_failure_tells_a_lost_race_from_a_refusal(
     assert type(raised_by_store(bulk)) is expected
 
 
-def test_a_transient_transaction_error_is_a_lost_race_whatever_its_code() -> None:
+def test_a_transient_transaction_error_is_always_a_conflict() -> None:
     details = {"errorLabels": ["TransientTransactionError"]}
     failure = pymongo.errors.OperationFailure("no", 251, details)
     assert type(raised_by_store(failure)) is Conflict
@@ -132,32 +132,32 @@ def test_a_transient_transaction_error_is_a_lost_race_whatever_its_code() -> Non
         bson.errors.InvalidStringData("not UTF-8"),
     ],
 )
-def test_what_bson_cannot_hold_is_refused_and_no_outage(failure: Exception) -> None:
+def test_what_bson_cannot_hold_is_refused_and_is_no_outage(failure: Exception) -> None:
     assert type(raised_by_store(failure)) is Refused
 
 
-def test_an_outage_is_told_in_one_line_without_the_state_of_the_cluster() -> None:
+def test_an_outage_is_one_line_without_the_state_of_the_cluster() -> None:
     text = "127.0.0.1:1: refused, Timeout: 5s, Topology Description: <...>, full error: {...}"
-    told = str(raised_by_store(pymongo.errors.ServerSelectionTimeoutError(text)))
-    assert told == "MongoDB cannot be reached: 127.0.0.1:1: refused"
+    error = str(raised_by_store(pymongo.errors.ServerSelectionTimeoutError(text)))
+    assert error == "MongoDB cannot be reached: 127.0.0.1:1: refused"
 
 
-def test_a_bad_uri_is_told_with_the_name_of_its_variable() -> None:
-    told = raised_by_store(pymongo.errors.InvalidURI("bad escape"))
-    assert "RESERVATION_MONGODB_URI" in str(told)
+def test_a_bad_uri_is_reported_with_the_name_of_its_variable() -> None:
+    error = raised_by_store(pymongo.errors.InvalidURI("bad escape"))
+    assert "RESERVATION_MONGODB_URI" in str(error)
 
 
 @pytest.mark.parametrize(
     "failure", [ValueError("ours"), KeyError("ours"), asyncio.CancelledError()]
 )
-def test_an_error_of_our_own_is_not_taken_for_one_of_a_driver(failure: BaseException) -> None:
+def test_an_error_of_our_own_is_not_translated(failure: BaseException) -> None:
     with pytest.raises(type(failure)), store.translated_failures():
         raise failure
     with pytest.raises(type(failure)), broker.translated_failures("doing it"):
         raise failure
 
 
-def test_a_failure_that_says_nothing_by_itself_is_told_by_its_name() -> None:
+def test_a_failure_without_a_message_is_explained_by_its_name() -> None:
     assert "TimeoutError" in broker.explain(TimeoutError())
     assert "320" in broker.explain(aiormq.exceptions.ConnectionClosed(320, "CONNECTION_FORCED"))
     assert broker.explain(None)

@@ -20,7 +20,7 @@ from tests.fuzz.seeds import SEEDS, WORDS
 from tests.fuzz.targets import TARGETS
 from worker import settings
 from worker.broker.wire import decoding as reading
-from worker.commands import import_movies as catalogue
+from worker.commands import movie_file
 from worker.rules import decision
 from worker.rules.snapshot import TimeSlot
 
@@ -105,7 +105,7 @@ MISTAKES: Final[dict[str, tuple[str, object, str, object]]] = {
     ),
     "a movie that cannot be stored": (
         "movies",
-        catalogue,
+        movie_file,
         "require_storable",
         lambda _document: None,
     ),

@@ -1,4 +1,4 @@
-"""What an audit says of a single ledger entry: nothing of those that a worker writes."""
+"""What an audit reports about a single ledger entry: nothing about one that a worker wrote."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def changed(entry: Entry, **fields: object) -> Entry:
         max_size=20,
     )
 )
-def test_what_the_rule_decides_and_the_store_writes_has_no_fault(
+def test_an_entry_decided_and_written_by_the_worker_is_valid(
     requests: list[ReservationRequest | InvalidRequest],
 ) -> None:
     slots = {1: TimeSlot(1000, 0), 2: TimeSlot(5, 5)}
@@ -107,10 +107,12 @@ def test_what_the_rule_decides_and_the_store_writes_has_no_fault(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_fault_is_told(entry: Entry, fault: str) -> None:
+def test_a_fault_of_an_entry_is_reported(entry: Entry, fault: str) -> None:
     assert fault in "; ".join(faults_of(entry))
 
 
-@pytest.mark.parametrize("entry", [CONFIRMED, SOLD_OUT, INVALID], ids=["yes", "no", "invalid"])
-def test_a_good_entry_has_no_fault_and_fields_of_others_are_theirs(entry: Entry) -> None:
+@pytest.mark.parametrize(
+    "entry", [CONFIRMED, SOLD_OUT, INVALID], ids=["confirmed", "sold out", "invalid"]
+)
+def test_a_valid_entry_may_have_fields_of_others(entry: Entry) -> None:
     assert list(faults_of({**entry, "exportedAt": "yesterday"})) == []

@@ -1,4 +1,4 @@
-"""What an audit makes of movies that workers change while it reads: never a violation."""
+"""Movies that workers change while an audit reads them, and violations that it must find."""
 
 from __future__ import annotations
 
@@ -31,57 +31,57 @@ def entry(version: int, *, movie: str = "heat", people: int = 2, left: int = 8) 
 def audited(
     *entries: Document, movies: tuple[Document, ...] = (HEAT,), later: Document | None = None
 ) -> list[str]:
-    """What is told of these movies and entries, with the versions that are found afterwards."""
+    """The violations in these movies and entries; ``later`` has the versions of a second read."""
     found: list[Violation] = []
     reconciler = Reconciler(found.append)
     reconciler.begin_range(movies, [])
     for each in entries:
-        reconciler.take(each)
+        reconciler.add_entry(each)
     reconciler.end_entries()
-    reconciler.settle_doubts(reconciler.doubtful(), later or {})
+    reconciler.recheck(reconciler.movies_to_recheck(), later or {})
     for movie in reconciler.end_range():
         found.extend(imbalances(movie))
     return [str(violation) for violation in found]
 
 
-def test_what_is_booked_after_a_movie_was_read_is_left_for_the_next_audit() -> None:
+def test_bookings_after_the_read_are_left_for_the_next_audit() -> None:
     assert audited(entry(1), entry(2, left=6), entry(3, left=4), later={"heat": 3}) == []
 
 
-def test_what_is_booked_after_a_movie_was_read_cannot_hide_a_lost_seat() -> None:
+def test_bookings_after_the_read_cannot_hide_a_lost_seat() -> None:
     (line,) = audited(entry(2), later={"heat": 2})
     assert line.startswith("I2 movie heat, time slot 1: bookedCount is 2, but 0 people are")
 
 
-def test_a_movie_that_came_while_the_ledger_was_read_is_no_violation() -> None:
+def test_a_movie_added_during_the_audit_is_no_violation() -> None:
     assert audited(entry(1), entry(1, movie="alien"), later={"alien": 1}) == []
 
 
-def test_a_version_beyond_what_the_movie_has_afterwards_went_back() -> None:
+def test_a_movie_below_the_version_of_an_entry_went_back() -> None:
     assert audited(entry(1), entry(4, left=6), later={"heat": 3}) == [
         "I6 movie heat: version is 3, but request heat-4-6 was decided at version 4"
     ]
 
 
-def test_the_order_in_which_the_requests_of_a_commit_are_read_does_not_matter() -> None:
+def test_the_entries_of_a_commit_may_be_read_in_any_order() -> None:
     full = {**HEAT, "timeSlots": [{**SLOT, "bookedCount": 6}]}
     commit = [entry(1, left=4), entry(1, left=8), entry(1, left=6)]
     assert audited(*commit, movies=(full,)) == []
 
 
-def test_seats_that_two_confirmations_of_one_commit_both_took_are_told() -> None:
+def test_a_seat_that_two_confirmations_took_is_reported() -> None:
     both = {**HEAT, "timeSlots": [{**SLOT, "bookedCount": 4}]}
     twice = [entry(1), {**entry(1), "_id": "other"}]
     (line,) = audited(*twice, movies=(both,))
     assert line.startswith("I3 movie heat, time slot 1: the seats that the confirmations of ver")
 
 
-def test_a_movie_that_no_request_can_name_is_only_held_against_its_seats() -> None:
+def test_of_a_movie_that_no_request_can_name_i1_is_checked() -> None:
     nameless = {**HEAT, "_id": 7, "name": None, "timeSlots": [{**SLOT, "bookedCount": 11}]}
     assert audited(movies=(nameless,)) == ["I1 movie 7, time slot 1: bookedCount is 11 of 10 seats"]
 
 
-def test_what_is_told_is_safe_to_look_at() -> None:
-    wicked = {**HEAT, "_id": "\x1b[31mheat", "name": "\x1b[31mheat"}
-    (line,) = audited(movies=(wicked,))
+def test_what_is_reported_is_safe_to_print() -> None:
+    hostile = {**HEAT, "_id": "\x1b[31mheat", "name": "\x1b[31mheat"}
+    (line,) = audited(movies=(hostile,))
     assert line.startswith("I2 movie \\x1b[31mheat, time slot 1: ")

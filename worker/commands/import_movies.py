@@ -1,99 +1,85 @@
-"""Importing movies: how a file of them is read and checked, and what it changes of the catalogue.
+"""`movies import`: writes the movies of a file to the database.
 
-An import only ever adds: movies, time slots, and other capacities for time slots that are there.
-Nothing is removed, what is booked stays booked, and every other field of what is stored is left
-alone. The file is checked as a whole before anything is written. Knows no driver.
+An import adds movies and time slots, and changes the capacities of stored time slots. Nothing is
+removed, what is booked stays booked, and every other stored field is left alone. The file is
+checked as a whole before anything is written. Knows no driver.
 """
 
 from __future__ import annotations
 
-import codecs
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
-from pydantic_core import from_json, to_json
 from rich.console import Console
 from rich.progress import Progress
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random
 
+from worker.commands.movie_file import (
+    PROBLEMS_SHOWN_MAX,
+    ValidMovie,
+    check_movies,
+    movies_in,
+    read_file,
+)
 from worker.commands.terminal import listed
 from worker.errors import BadInput, Conflict, StoreUnusable
 from worker.rules.snapshot import Malformed, Movie
 from worker.settings import Settings
-from worker.store.documents import Document
-from worker.store.movie_changes import MovieChange, decoded, movie_id_of, one_line, require_storable
+from worker.store.movie_changes import MovieChange
 from worker.store.store import Store
 
-STANDARD_INPUT: Final = "-"
-WHOLE_NUMBER_MAX: Final = 2**53 - 1
-"""The largest integer that every JSON implementation holds exactly (RFC 8259, section 6)."""
-
 BATCH_SIZE: Final = 250
-"""Few round trips, yet none near the store's time limit even where each movie holds a poster."""
+"""Few round trips, none of them near the store's time limit even if each movie holds a poster."""
 LOST_RACES_SECONDS: Final = 30
-"""How long a movie is tried that others change all the time: a busy worker wins most races, but
-its commits take longer than a read and a write here."""
+"""How long to retry a movie that others keep changing: a busy worker wins most races, but its
+commits take longer than a read and a write here."""
 LONGEST_WAIT_SECONDS: Final = 0.1
-PROBLEMS_SHOWN_MAX: Final = 20
 ADOPT: Final = "`reservation-worker movies adopt`, so that an audit knows of them"
 
-Kind = Literal["new", "changed", "unchanged"]
-KINDS: Final[tuple[Kind, ...]] = ("new", "changed", "unchanged")
-
-
-@dataclass(frozen=True, slots=True)
-class GivenMovie:
-    """A movie that keeps every rule, ``where`` it was found, and what is stored if it is new."""
-
-    where: str
-    movie_id: str
-    document: Document
-    time_slots: Mapping[int, Document]
+Status = Literal["new", "changed", "unchanged"]
+STATUSES: Final[tuple[Status, ...]] = ("new", "changed", "unchanged")
 
 
 async def import_movies(settings: Settings, file: str) -> None:
-    """The command: import a file of movies, and say on standard output what became of them.
+    """The command: import a file of movies, and print how many were new, changed and unchanged.
 
-    Raises BadInput for a file with a fault, of which nothing is imported, and for movies that
-    cannot be changed as it says, of which all the others are imported; StoreUnusable.
+    Raises BadInput for a file with a fault, before anything is imported, and for movies that may
+    not be changed as it says, after all others are imported; StoreUnusable.
     """
-    movies = check_movies(movies_in(_read(file)))
+    movies = check_movies(movies_in(read_file(file)))
     stderr = Console(stderr=True)
     with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         bar = progress.add_task("importing", total=len(movies))
-        done = await _import(settings, movies, lambda count: progress.advance(bar, count))
-    counts = Counter(done.kinds.values())
-    kinds = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS)
-    print(f"imported {counts.total()} movies: {kinds}", flush=True)
-    added = [movie for movie in movies if done.kinds.get(movie.movie_id) in {"new", "changed"}]
-    if any(slot["bookedCount"] for movie in added for slot in movie.time_slots.values()):
+        importer = await _import(settings, movies, lambda count: progress.advance(bar, count))
+    counts = Counter(importer.statuses.values())
+    statuses = ", ".join(f"{counts[status]} {status}" for status in STATUSES)
+    print(f"imported {counts.total()} movies: {statuses}", flush=True)
+    if any(importer.has_added_bookings(movie) for movie in movies):
         print("some seats are booked already: adopt them with", ADOPT, file=sys.stderr)
-    done.require_all()
+    importer.require_all()
 
 
 async def import_documents(
     settings: Settings, documents: Iterable[Mapping[str, object]]
-) -> Counter[Kind]:
-    """Import movies that are in memory and count what became of them; raises as the command."""
+) -> Counter[Status]:
+    """Import movies from memory and count them by status; raises what the command raises."""
     values = ((f"number {number}", document) for number, document in enumerate(documents, 1))
-    done = await _import(settings, check_movies(values), lambda _count: None)
-    done.require_all()
-    return Counter(done.kinds.values())
+    importer = await _import(settings, check_movies(values), lambda _count: None)
+    importer.require_all()
+    return Counter(importer.statuses.values())
 
 
 async def _import(
-    settings: Settings, movies: Sequence[GivenMovie], advance: Callable[[int], None]
-) -> _Import:
+    settings: Settings, movies: Sequence[ValidMovie], advance: Callable[[int], None]
+) -> _Importer:
     store = await Store.open(settings.mongodb_uri, settings.mongodb_database)
-    work = _Import(store)
+    importer = _Importer(store)
     try:
         for start in range(0, len(movies), BATCH_SIZE):
             batch = movies[start : start + BATCH_SIZE]
-            await work.carry_out(batch)
+            await importer.import_batch(batch)
             advance(len(batch))
     except StoreUnusable as failure:
         raise StoreUnusable(
@@ -101,20 +87,20 @@ async def _import(
         ) from failure
     finally:
         await store.close()
-    return work
+    return importer
 
 
-class _Import:
-    """Reads, decides and writes batches of movies, and keeps what became of each."""
+class _Importer:
+    """Reads, compares and writes batches of movies, and records the status of each."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.kinds: dict[str, Kind] = {}
+        self.statuses: dict[str, Status] = {}
         self.refused: dict[str, str] = {}
 
-    async def carry_out(self, batch: Sequence[GivenMovie]) -> None:
-        """Write what is to be written, again while other writers are faster."""
-        waiting = {movie.movie_id: movie for movie in batch}
+    async def import_batch(self, batch: Sequence[ValidMovie]) -> None:
+        """Write a batch, and retry the movies for which another writer was faster."""
+        pending = {movie.movie_id: movie for movie in batch}
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Conflict),
             stop=stop_after_delay(LOST_RACES_SECONDS),
@@ -122,68 +108,77 @@ class _Import:
             reraise=True,
         )
         try:
-            await retrying(self._attempt, waiting)
+            await retrying(self._attempt, pending)
         except Conflict as conflict:
-            for movie in waiting.values():
+            for movie in pending.values():
                 self._refuse(movie, f"{conflict}; import it again")
 
-    async def _attempt(self, waiting: dict[str, GivenMovie]) -> None:
-        """Read, decide and write, once; what ``waiting`` still holds then has lost a race."""
-        stored = (await self._store.read(waiting, ())).movies
+    async def _attempt(self, pending: dict[str, ValidMovie]) -> None:
+        """Read, compare and write once; removes from ``pending`` what needs no other attempt.
+
+        Raises Conflict if anything is left in it.
+        """
+        stored = (await self._store.read(pending, ())).movies
         new, changes = [], []
-        for movie in waiting.values():
+        for movie in pending.values():
             existing = stored.get(movie.movie_id)
             if existing is None:
                 new.append(movie.document)
-                self.kinds[movie.movie_id] = "new"
+                self.statuses[movie.movie_id] = "new"
             elif change := self._change(movie, existing):
                 changes.append(change)
-        inserted = await self._store.catalogue.insert(new)
-        changed = await self._store.catalogue.change(changes)
+        inserted = await self._store.movie_writer.insert(new)
+        changed = await self._store.movie_writer.change(changes)
         for movie_id, reason in {**inserted.refused, **changed.refused}.items():
-            self._refuse(waiting[movie_id], reason)
-        for movie_id in waiting.keys() - inserted.lost - changed.lost:
-            del waiting[movie_id]
-        if waiting:
+            self._refuse(pending[movie_id], reason)
+        for movie_id in pending.keys() - inserted.lost - changed.lost:
+            del pending[movie_id]
+        if pending:
             raise Conflict(f"other writers kept changing it for {LOST_RACES_SECONDS} s")
 
-    def _change(self, movie: GivenMovie, stored: Movie | Malformed) -> MovieChange | None:
+    def _change(self, movie: ValidMovie, stored: Movie | Malformed) -> MovieChange | None:
         try:
             change = change_of(movie, stored)
         except BadInput as refusal:
             self._refuse(movie, str(refusal))
             return None
-        # A movie that lost a race may turn out to have been changed by the attempt before.
-        if change or self.kinds.get(movie.movie_id) != "changed":
-            self.kinds[movie.movie_id] = "changed" if change else "unchanged"
+        # A movie that counted as lost may have been changed by the previous attempt after all.
+        if change or self.statuses.get(movie.movie_id) != "changed":
+            self.statuses[movie.movie_id] = "changed" if change else "unchanged"
         return change
 
+    def has_added_bookings(self, movie: ValidMovie) -> bool:
+        """Whether the movie was written, and the file gives booked seats for it."""
+        is_written = self.statuses.get(movie.movie_id) in {"new", "changed"}
+        return is_written and any(slot["bookedCount"] for slot in movie.time_slots.values())
+
     def require_all(self) -> None:
-        """Raises BadInput that lists what was refused, if anything was."""
+        """Raises BadInput that lists the refused movies, if there are any."""
         if self.refused:
             refused = list(self.refused.values())
             raise BadInput(listed("refused, and left as they are:", refused, PROBLEMS_SHOWN_MAX))
 
-    def _refuse(self, movie: GivenMovie, reason: str) -> None:
-        self.kinds.pop(movie.movie_id, None)
+    def _refuse(self, movie: ValidMovie, reason: str) -> None:
+        self.statuses.pop(movie.movie_id, None)
         self.refused[movie.movie_id] = f"{movie.where}, movie {movie.movie_id}: {reason}"
 
 
-def change_of(given: GivenMovie, stored: Movie | Malformed) -> MovieChange | None:
-    """What an import changes of a movie as it is stored; None if that is nothing.
+def change_of(given: ValidMovie, stored: Movie | Malformed) -> MovieChange | None:
+    """What an import changes of a stored movie; None if nothing.
 
-    Raises BadInput for what no import may do. A given bookedCount counts only where it is new.
+    Raises BadInput for a change that no import may make. A given ``bookedCount`` is used only for
+    a new time slot.
     """
     if isinstance(stored, Malformed):
-        raise BadInput(f"{stored.detail}; mend what is stored first")
+        raise BadInput(f"{stored.detail}; correct the stored movie first")
     if type(stored.key) is not type(given.document["_id"]):
-        raise BadInput(f"its stored _id is of the type {type(stored.key).__name__}; give it so")
+        raise BadInput(f"its stored _id is of the type {type(stored.key).__name__}; use that type")
     capacities = {}
     for time_slot_id, slot in given.time_slots.items():
         capacity = slot["capacity"]
         existing = stored.time_slots.get(time_slot_id)
         if isinstance(existing, Malformed):
-            raise BadInput(f"{existing.detail}; mend what is stored first")
+            raise BadInput(f"{existing.detail}; correct the stored movie first")
         if existing is None or capacity == existing.capacity:
             continue
         if capacity < existing.booked_count:
@@ -194,106 +189,3 @@ def change_of(given: GivenMovie, stored: Movie | Malformed) -> MovieChange | Non
         capacities[time_slot_id] = capacity
     new = {key: slot for key, slot in given.time_slots.items() if key not in stored.time_slots}
     return MovieChange(stored, capacities, new) if capacities or new else None
-
-
-def _read(file: str) -> bytes:
-    shown = "standard input" if file == STANDARD_INPUT else file
-    try:
-        content = sys.stdin.buffer.read() if file == STANDARD_INPUT else Path(file).read_bytes()
-    except OSError as failure:
-        raise BadInput(f"{shown} cannot be read: {failure.strerror or failure}") from failure
-    content = content.removeprefix(codecs.BOM_UTF8)
-    if not content.strip():
-        raise BadInput(f"{shown} is empty; give it a JSON array of movies, or a movie on each line")
-    return content
-
-
-def movies_in(content: bytes) -> list[tuple[str, object]]:
-    """What stands in a JSON array, in JSON lines or as a single object, and where.
-
-    Never raises: in place of what is no JSON stands a BadInput. In JSON lines with a fault the
-    first line ends an object; a single object with a fault, over several lines, goes on there.
-    """
-    value = _json(content)
-    if isinstance(value, list):
-        return [(f"movie {number} of the array", movie) for number, movie in enumerate(value, 1)]
-    lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
-    first_number, first = lines[0]
-    if not isinstance(value, BadInput):
-        return [(f"line {first_number}", value)]
-    if first.lstrip().startswith(b"[") or not first.rstrip().endswith(b"}"):
-        return [("the file", value)]
-    return [(f"line {number}", _json(line)) for number, line in lines]
-
-
-def _json(text: bytes) -> object:
-    """The value, or the BadInput that it deserves."""
-    try:
-        return from_json(text, allow_inf_nan=False)
-    except ValueError as fault:
-        place = str(fault) if b"\n" in text else str(fault).replace("line 1 ", "")
-        return BadInput(f"not JSON: {place}")
-
-
-def check_movies(values: Iterable[tuple[str, object]]) -> list[GivenMovie]:
-    """The movies, if all of them keep the rules; raises BadInput that lists what is wrong where."""
-    movies: dict[str, GivenMovie] = {}
-    problems = []
-    for where, value in values:
-        try:
-            movie = _checked(where, value)
-        except BadInput as fault:
-            problems.append(f"{where}: {fault}")
-            continue
-        first = movies.setdefault(movie.movie_id, movie)
-        if first is not movie:
-            problems.append(f"{where}: {movie.movie_id} is in {first.where} too; give it once")
-    if problems:
-        raise BadInput(listed("nothing was imported:", problems, PROBLEMS_SHOWN_MAX))
-    return list(movies.values())
-
-
-def _checked(where: str, value: object) -> GivenMovie:
-    if isinstance(value, BadInput):
-        raise value
-    movie = decoded(value)
-    if not isinstance(movie, dict):
-        raise BadInput(f"a movie must be a JSON object, not {_shown(value)}")
-    movie_id = movie_id_of(movie.get("_id"))
-    if movie_id is None:
-        raise BadInput(
-            "_id must be a string of 1 to 64 characters of A-Z a-z 0-9 _ - or "
-            f'{{"$oid": "24 hexadecimal digits"}}, not {_shown(movie.get("_id"))}'
-        )
-    given = movie.get("timeSlots")
-    if not isinstance(given, list):
-        raise BadInput(f"timeSlots must be a list, if only an empty one, not {_shown(given)}")
-    time_slots: dict[int, Document] = {}
-    for number, slot in enumerate(given, 1):
-        checked = _checked_time_slot(number, slot)
-        if time_slots.setdefault(checked["id"], checked) is not checked:
-            raise BadInput(f"time slot {checked['id']} is given twice; give each an id of its own")
-    version = _whole_number("version", movie.get("version", 0))
-    document = {**movie, "version": version, "timeSlots": list(time_slots.values())}
-    require_storable(document)
-    return GivenMovie(where, movie_id, document, time_slots)
-
-
-def _checked_time_slot(number: int, slot: object) -> Document:
-    if not isinstance(slot, dict):
-        raise BadInput(f"number {number} of timeSlots must be an object, not {_shown(slot)}")
-    time_slot_id = _whole_number(f"the id of number {number} of timeSlots", slot.get("id"))
-    name = f"time slot {time_slot_id}"
-    capacity = _whole_number(f"{name}: capacity", slot.get("capacity"))
-    booked = _whole_number(f"{name}: bookedCount", slot.get("bookedCount", 0), capacity)
-    return {**slot, "bookedCount": booked}
-
-
-def _whole_number(name: str, value: object, most: int = WHOLE_NUMBER_MAX) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-        raise BadInput(f"{name} must be an integer from 0 to {most}, not {_shown(value)}")
-    return value
-
-
-def _shown(value: object) -> str:
-    return "missing" if value is None else one_line(to_json(value, fallback=str).decode())

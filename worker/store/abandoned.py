@@ -1,10 +1,10 @@
-"""Aborting the transactions of workers that died in the middle of one.
+"""Aborts the transactions of workers that died in the middle of one.
 
-A killed process leaves its open transaction behind on the server, holding on to every movie and
-ledger entry it wrote: for ``transactionLifetimeLimitSeconds``, 60 by default, everybody else loses
-every race for them. A living worker's transaction is never idle for more than a round trip, so
-one that is idle for ABANDONED_AFTER_SECONDS has lost its worker. Should that be wrong (a paused
-process, say) nothing is lost: the aborted worker sees a conflict, and tries again.
+A killed process leaves its transaction open on the server, where it keeps the movies and ledger
+entries that it wrote locked: for ``transactionLifetimeLimitSeconds``, 60 by default, every other
+worker conflicts with it. The transaction of a live worker is never idle for longer than a round
+trip, so one that has been idle for ABANDONED_AFTER_SECONDS has lost its worker. If that is wrong
+(a paused process, say), nothing is lost: the aborted worker sees a conflict and tries again.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from worker.store.documents import Document
 log: Final = logging.getLogger(__name__)
 
 APP_NAME: Final = "reservation-worker"
-"""By which the server knows the transactions that are ours."""
+"""Identifies our transactions on the server."""
 
 ABANDONED_AFTER_SECONDS: Final = 2
 
 
 async def abort_abandoned_transactions(client: AsyncIOMotorClient[Document]) -> None:
-    """End what dead workers left open; a user needs no privilege for its own sessions."""
+    """Abort what dead workers left open; a user needs no privilege for its own sessions."""
     pipeline: list[Document] = [
         {"$currentOp": {"idleSessions": True}},
         {

@@ -1,7 +1,7 @@
 """Movies, opening balances and ledger entries in the order of the movies' names, for an audit.
 
-Owns how much of them is in memory at once, which is a range: some movies, and after them the
-entries of just these, a batch at a time. Knows nothing of what must be true of any of it.
+Owns how much is in memory at once: a range of movies, then the ledger entries of these movies, a
+batch at a time. Does not know what must be true of any of it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from pymongo.errors import BulkWriteError
 
 from worker.store.documents import MOVIE_FIELDS, Document, movie_keys
 from worker.store.driver_failures import DUPLICATE_KEY, translated_failures
-from worker.store.scan import Examined, examined
+from worker.store.scan import Scan, open_scan
 from worker.store.store import LEDGER, MOVIES
 
 OPENING_BALANCES: Final = "openingBalances"
 
 RANGE_TIME_SLOTS: Final = 50_000
-"""About 30 MB as they are held here. The ledger is read once for each range, a part each time."""
+"""About 30 MB in memory. The ledger is read once for each range, a part of it each time."""
 MOVIES_AT_ONCE: Final = 200
 ENTRIES_AT_ONCE: Final = 5000
-"""About 5 MB; the driver would take 16 MB of documents at once, which are 100 MB in memory."""
+"""About 5 MB. By default the driver reads 16 MB of documents at once, 100 MB in memory."""
 
 NAME: Final = "name"
-"""What a movie is called on the wire; None for an ``_id`` that no request can name."""
+"""The field for a movie's id on the wire; None for an ``_id`` that no request can name."""
 
 _NAME_OF_MOVIE: Final = {
     "$cond": [{"$in": [{"$type": "$_id"}, ["string", "objectId"]]}, {"$toString": "$_id"}, None]
@@ -38,7 +38,7 @@ _NAME_OF_MOVIE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class MovieRange:
-    """Movies whose names are neighbours: above ``after``, and up to ``up_to``; None is no bound."""
+    """Movies with consecutive names: above ``after``, up to ``up_to``; None means no bound."""
 
     movies: Sequence[Document]
     after: str | None
@@ -47,7 +47,7 @@ class MovieRange:
 
 @dataclass(frozen=True, slots=True)
 class OpeningBalance:
-    """The seats of a time slot that were booked before the worker came."""
+    """The seats of a time slot that were booked before the worker was introduced."""
 
     movie_id: str
     time_slot_id: int
@@ -57,23 +57,23 @@ class OpeningBalance:
 
 
 class AuditReader:
-    """All that is stored about seats, and what was booked before there was a ledger."""
+    """Reads all that is stored about seats; records what was booked before there was a ledger."""
 
-    def __init__(self, opened: Examined) -> None:
-        self._session = opened.session
-        self._database = opened.database
-        self._movies = opened.database[MOVIES]
-        self._ledger = opened.database[LEDGER]
-        self._balances = opened.database[OPENING_BALANCES]
+    def __init__(self, scan: Scan) -> None:
+        self._session = scan.session
+        self._database = scan.database
+        self._movies = scan.database[MOVIES]
+        self._ledger = scan.database[LEDGER]
+        self._balances = scan.database[OPENING_BALANCES]
 
     async def holds_data(self) -> bool:
-        """Whether the database holds movies or a ledger at all."""
+        """Whether the database has a collection of movies or a ledger."""
         with translated_failures():
             names = await self._database.list_collection_names(session=self._session)
         return not {MOVIES, LEDGER}.isdisjoint(names)
 
     async def entry_count(self) -> int:
-        """About how many entries the ledger has, from its metadata."""
+        """The approximate number of ledger entries, from the collection's metadata."""
         with translated_failures():
             return await self._ledger.estimated_document_count()
 
@@ -86,36 +86,37 @@ class AuditReader:
         cursor = self._movies.aggregate(
             pipeline, allowDiskUse=True, batchSize=MOVIES_AT_ONCE, session=self._session
         )
-        held: list[Document] = []
+        buffered: list[Document] = []
         after: str | None = None
         async for movies in _batches(cursor, MOVIES_AT_ONCE):
-            held += movies
-            # Two movies of one name must meet on one range, so it ends where a name does.
-            if _time_slot_count(held) >= RANGE_TIME_SLOTS and held[-1][NAME] is not None:
-                last = held[-1][NAME]
-                full = [movie for movie in held if movie[NAME] != last]
-                if full and full[-1][NAME] is not None:
-                    held = held[len(full) :]
-                    yield MovieRange(full, after, full[-1][NAME])
-                    after = full[-1][NAME]
-        yield MovieRange(held, after, None)
+            buffered += movies
+            # Two movies may share a name; a range never ends between them.
+            if _time_slot_count(buffered) >= RANGE_TIME_SLOTS and buffered[-1][NAME] is not None:
+                last = buffered[-1][NAME]
+                complete = [movie for movie in buffered if movie[NAME] != last]
+                if complete and complete[-1][NAME] is not None:
+                    buffered = buffered[len(complete) :]
+                    yield MovieRange(complete, after, complete[-1][NAME])
+                    after = complete[-1][NAME]
+        yield MovieRange(buffered, after, None)
 
     async def entries(self, movie_range: MovieRange) -> AsyncGenerator[list[Document]]:
-        """The ledger entries of a range's names, by movie and version; first those of no movie."""
+        """The ledger entries of a range by movie and version; first those without a ``movieId``."""
         cursor = self._ledger.find(
-            _of(movie_range), session=self._session, batch_size=ENTRIES_AT_ONCE
+            _filter_for(movie_range), session=self._session, batch_size=ENTRIES_AT_ONCE
         )
         ordered = cursor.sort([("movieId", 1), ("movieVersion", 1)]).allow_disk_use(True)
         async for entries in _batches(ordered, ENTRIES_AT_ONCE):
             yield entries
 
     async def opening_balances(self, movie_range: MovieRange) -> list[Document]:
-        """What is recorded about the time slots of a range."""
+        """The opening balances that are recorded for the time slots of a range."""
         with translated_failures():
-            return await self._balances.find(_of(movie_range), session=self._session).to_list(None)
+            cursor = self._balances.find(_filter_for(movie_range), session=self._session)
+            return await cursor.to_list(None)
 
     async def versions(self, names: Collection[str]) -> dict[str, object]:
-        """The versions that these movies have by now; the missing ones do not exist."""
+        """The current versions of these movies; a movie that does not exist is left out."""
         keys = [key for name in names for key in movie_keys(name)]
         with translated_failures():
             cursor = self._movies.find(
@@ -124,7 +125,7 @@ class AuditReader:
             return {str(m["_id"]): m.get("version", 0) for m in await cursor.to_list(None)}
 
     async def record(self, balances: Sequence[OpeningBalance]) -> int:
-        """Record those that are not recorded yet; how many these were."""
+        """Record the balances that are not recorded yet; returns how many those were."""
         if not balances:
             return 0
         with translated_failures():
@@ -138,20 +139,20 @@ class AuditReader:
                 errors = failure.details["writeErrors"]
                 if not errors or any(error["code"] != DUPLICATE_KEY for error in errors):
                     raise
-                # Somebody else adopts at the same time, and what is recorded stays as it is.
+                # Another adoption runs at the same time; what is recorded stays as it is.
                 return len(balances) - len(errors)
         return len(balances)
 
 
 @asynccontextmanager
 async def open_audit_reader(uri: str, database: str) -> AsyncGenerator[AuditReader]:
-    """The books of a database; raises StoreUnusable."""
-    async with examined(uri, database) as opened:
-        yield AuditReader(opened)
+    """A reader of a database; raises StoreUnusable."""
+    async with open_scan(uri, database) as scan:
+        yield AuditReader(scan)
 
 
-def _of(movie_range: MovieRange) -> Document:
-    """The filter for what belongs to the movies of a range, and to movies that there never were."""
+def _filter_for(movie_range: MovieRange) -> Document:
+    """The filter for documents whose ``movieId`` falls into a range, whether or not it exists."""
     bounds: Document = {}
     if movie_range.after is not None:
         bounds["$gt"] = movie_range.after
@@ -159,7 +160,7 @@ def _of(movie_range: MovieRange) -> Document:
         bounds["$lte"] = movie_range.up_to
     if movie_range.after is not None:
         return {"movieId": bounds}
-    # A comparison with a string finds only strings; the first range has all the rest as well.
+    # A comparison with a string matches strings only, so the first range adds all other values.
     no_name = {"movieId": {"$not": {"$type": "string"}}}
     return {"$or": [{"movieId": bounds}, no_name]} if bounds else {}
 
@@ -170,7 +171,7 @@ def _time_slot_count(movies: Sequence[Document]) -> int:
 
 def _balance_document(balance: OpeningBalance) -> Document:
     return {
-        # The number stands behind the last stroke, so this names one time slot, once.
+        # The slot id follows the last slash, so no two time slots share this key.
         "_id": f"{balance.movie_id}/{balance.time_slot_id}",
         "movieId": balance.movie_id,
         "timeSlotId": balance.time_slot_id,

@@ -1,7 +1,7 @@
-"""Making a client of a URI, without a word that gives away the password in it.
+"""Makes a client for a URI, without revealing the password in it.
 
-The driver quotes what it does not understand, and of a password that is not percent-encoded that
-may be the half: in its errors, and in warnings that Python would print beside our log.
+The driver quotes what it does not understand, which may be half of a password that is not
+percent-encoded: in its errors, and in warnings that Python would print beside our log.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ VARIABLE: Final = "RESERVATION_MONGODB_URI"
 
 def client_of(
     uri: str,
-    **options: Any,  # noqa: ANN401  # Whatever the driver takes.
+    **options: Any,  # noqa: ANN401  # Passed on to the driver.
 ) -> AsyncIOMotorClient[Document]:
-    """A client that connects when it is first used; raises StoreUnusable for a URI of no use.
+    """A client that connects when it is first used; raises StoreUnusable for an unusable URI.
 
-    The driver leaves out options that it does not understand. With one about TLS that would mean
-    to go on without TLS, so that is refused.
+    The driver ignores options that it does not understand. Ignoring one about TLS could mean to
+    connect without TLS, so such a URI is refused.
     """
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(uri, **options)
         except (PyMongoError, ValueError, TypeError, OSError) as failure:
-            # Not only errors of the driver: a port that is no number is a plain ValueError, a
-            # certificate that is not there an OSError.
-            said = without_secrets(" ".join(str(failure).split()), uri)
-            raise StoreUnusable(f"{VARIABLE} cannot be used: {said}") from None
-    for warning in told:
-        said = without_secrets(str(warning.message), uri).partition(" Did you mean")[0]
-        if re.search("tls|ssl", said, re.IGNORECASE):
+            # Not only the driver's own errors: a port that is not a number is a plain ValueError,
+            # a missing certificate an OSError.
+            message = without_secrets(" ".join(str(failure).split()), uri)
+            raise StoreUnusable(f"{VARIABLE} cannot be used: {message}") from None
+    for warning in caught:
+        message = without_secrets(str(warning.message), uri).partition(" Did you mean")[0]
+        if re.search("tls|ssl", message, re.IGNORECASE):
             client.close()
-            raise StoreUnusable(f"{VARIABLE} cannot be used: {said}")
-        log.warning("%s holds an option that is left out: %s", VARIABLE, said)
+            raise StoreUnusable(f"{VARIABLE} cannot be used: {message}")
+        log.warning("%s holds an option that is left out: %s", VARIABLE, message)
     return client

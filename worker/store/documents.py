@@ -1,7 +1,7 @@
 """The shapes of the stored documents, and how they become values and updates. No I/O.
 
-A movie may have been written by anybody, so nothing about its numbers is taken for granted;
-the ledger is ours alone.
+Any program may have written a movie, so nothing about its numbers is taken for granted; only
+workers write the ledger.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contracts import FieldProblem, OutcomeEvent
 from worker.rules.decision import Booking
 from worker.rules.snapshot import Malformed, Movie, TimeSlot
 
-Document = dict[str, Any]  # What the driver itself takes and gives.
+Document = dict[str, Any]  # As the driver takes and returns it.
 
 MOVIE_FIELDS: Final = {
     "version": 1,
@@ -26,7 +26,7 @@ MOVIE_FIELDS: Final = {
     "timeSlots.capacity": 1,
     "timeSlots.bookedCount": 1,
 }
-"""All that a decision needs; a movie's other fields, of whatever size, stay where they are."""
+"""All that a decision needs; a movie's other fields, which may be large, are not read."""
 
 _OBJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
 
@@ -47,11 +47,11 @@ MOVIE_VALIDATOR: Final[Document] = {
         }
     }
 }
-"""0 <= bookedCount <= capacity in every time slot, against every writer there is."""
+"""0 <= bookedCount <= capacity in every time slot, whoever writes it."""
 
 
 def movie_keys(movie_id: str) -> list[object]:
-    """The ``_id`` values that this movie id can stand for, the likelier last.
+    """The ``_id`` values that this movie id can stand for, the string last.
 
     An ObjectId has one name on the wire, its 24 digits in lower case, so that routing keys,
     ledger and audit agree on what a movie is called.
@@ -60,7 +60,7 @@ def movie_keys(movie_id: str) -> list[object]:
 
 
 def movies_by_id(documents: Iterable[Document]) -> dict[str, Movie | Malformed]:
-    """Movies by wire name; where a string and an ObjectId share one, the string has it."""
+    """Movies by their id on the wire; a string ``_id`` takes precedence over an ObjectId."""
     found: dict[str, Movie | Malformed] = {}
     for document in sorted(documents, key=lambda document: isinstance(document["_id"], str)):
         found[str(document["_id"])] = _movie(document)
@@ -79,10 +79,10 @@ def _movie(document: Document) -> Movie | Malformed:
 
 
 class StoredTimeSlots(Mapping[int, TimeSlot | Malformed]):
-    """The time slots of a movie, each read when it is first asked for.
+    """The time slots of a movie, each parsed when it is first used.
 
-    A batch wants one or two of what may be hundreds, and reading all of them would be most of
-    its work. What has no usable id is no time slot: nobody can ask for it.
+    A batch needs one or two of what may be hundreds, and parsing them all would be most of its
+    work. An element without a usable id does not count as a time slot: no request can name it.
     """
 
     def __init__(self, movie_key: object, stored: Sequence[object]) -> None:
@@ -107,7 +107,7 @@ class StoredTimeSlots(Mapping[int, TimeSlot | Malformed]):
         found = [
             slot
             for slot in self._stored
-            # A shell writes 3 as 3.0, which is equal to 3; True, which is equal to 1, is no id.
+            # The shell stores 3 as 3.0, which equals 3. True equals 1, but is not an id.
             if isinstance(slot, dict)
             and slot.get("id") == time_slot_id
             and not isinstance(slot["id"], bool)
@@ -134,7 +134,10 @@ def _time_slot(movie_key: object, slot: Document) -> TimeSlot | Malformed:
 
 
 def _whole_number(value: object) -> int | None:
-    """A number as an int: the shell and other drivers write 3 as the double 3.0."""
+    """A number as an int: the shell and other drivers store 3 as the double 3.0.
+
+    An audit has a function of its own for this, as it shares no code with the worker.
+    """
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -143,34 +146,33 @@ def _whole_number(value: object) -> int | None:
 
 
 def as_read(number: int) -> object:
-    """The filter for a number as it was read: a missing one counts as 0."""
+    """The filter for a number that is still as it was read; a missing one was read as 0."""
     return number or {"$in": [0, None]}
 
 
+def unchanged_time_slot(movie: Movie, time_slot_id: int) -> Document:
+    """The filter for a movie whose time slot still has the numbers that were read."""
+    slot = movie.time_slots[time_slot_id]
+    assert isinstance(slot, TimeSlot), "only a slot that could be read is updated"  # noqa: S101
+    numbers = {
+        "id": time_slot_id,
+        "capacity": slot.capacity,
+        "bookedCount": as_read(slot.booked_count),
+    }
+    return {"timeSlots": {"$elemMatch": numbers}}
+
+
 def booking_update(booking: Booking) -> UpdateOne:
-    """The versioned update: matches only the movie exactly as it was decided upon.
+    """The versioned update, which matches the movie only as the decision saw it.
 
     The version guards against other workers. The numbers of each touched slot guard against
-    writers that change the catalogue without raising the version.
+    writers that change a movie without raising its version.
     """
-    touched = sorted(booking.people.items())
     guards: list[Document] = []
     increments = {"version": 1}
     array_filters: list[Mapping[str, object]] = []
-    for index, (time_slot_id, number_of_people) in enumerate(touched):
-        slot = booking.movie.time_slots[time_slot_id]
-        assert isinstance(slot, TimeSlot), "only a slot that could be read was booked"  # noqa: S101
-        guards.append(
-            {
-                "timeSlots": {
-                    "$elemMatch": {
-                        "id": time_slot_id,
-                        "capacity": slot.capacity,
-                        "bookedCount": as_read(slot.booked_count),
-                    }
-                }
-            }
-        )
+    for index, (time_slot_id, number_of_people) in enumerate(sorted(booking.people.items())):
+        guards.append(unchanged_time_slot(booking.movie, time_slot_id))
         increments[f"timeSlots.$[slot{index}].bookedCount"] = number_of_people
         array_filters.append({f"slot{index}.id": time_slot_id})
     return UpdateOne(
@@ -181,7 +183,7 @@ def booking_update(booking: Booking) -> UpdateOne:
 
 
 def ledger_document(outcome: OutcomeEvent) -> Document:
-    """The ledger entry of an outcome; what has no value is left out."""
+    """The ledger entry of an outcome; fields without a value are left out."""
     fields: Document = {
         "_id": outcome.request_id,
         "movieId": outcome.movie_id,

@@ -1,4 +1,4 @@
-"""The one place where the driver's exceptions become the project's own."""
+"""Translates the driver's exceptions into the project's errors, in this one place."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _LOST_RACES: Final = frozenset({WRITE_CONFLICT, DUPLICATE_KEY})
 _REFUSALS: Final = frozenset(
     {
         2,  # BadValue
-        14,  # TypeMismatch: $inc on something that is no number
+        14,  # TypeMismatch: $inc on something that is not a number
         28,  # PathNotViable
         VALIDATION_FAILURE,
         10334,  # BSONObjectTooLarge
         17280,  # KeyTooLong
     }
 )
-"""What the content of a batch can cause; anything else is the server's own state."""
+"""Errors that the content of a batch can cause; any other is due to the server's state."""
 
 
 @contextmanager
@@ -71,5 +71,5 @@ def _by_code(code: int | None, message: str) -> WorkerError:
 
 
 def _first_line(failure: Exception) -> str:
-    """The driver appends the whole state of the cluster to its messages; the first part says it."""
+    """The message without the state of the whole cluster, which the driver appends to it."""
     return str(failure).partition(", full error:")[0].partition(", Timeout:")[0].strip()[:500]

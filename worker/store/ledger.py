@@ -1,7 +1,7 @@
-"""Reading recorded outcomes from the ledger, for commands that publish them again.
+"""Reads recorded outcomes from the ledger, for the commands that publish them again.
 
-The ledger is indexed by request id only: any other choice reads all of it, once to count and once
-more to hand out. What is handed out comes in about the order in which it was recorded.
+The ledger is indexed by request id only: any other selection reads all of it, once to count and
+once more to return the outcomes, in about the order in which they were recorded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from contracts import OutcomeEvent
 from worker.store.documents import Document, ledger_outcome
 from worker.store.driver_failures import translated_failures
-from worker.store.scan import Examined, examined
+from worker.store.scan import Scan, open_scan
 from worker.store.store import LEDGER
 
 OUTCOMES_AT_ONCE: Final = 500
@@ -25,7 +25,7 @@ OUTCOMES_AT_ONCE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Recorded outcomes: those that fit everything that is given."""
+    """Selects the recorded outcomes that satisfy every given criterion."""
 
     request_ids: tuple[str, ...] = ()
     movie_id: str | None = None
@@ -37,11 +37,11 @@ class Selection:
 class Ledger:
     """The ledger, as a majority of the replica set has it."""
 
-    def __init__(self, opened: Examined) -> None:
-        self._entries = opened.database[LEDGER]
-        self._session = opened.session
+    def __init__(self, scan: Scan) -> None:
+        self._entries = scan.database[LEDGER]
+        self._session = scan.session
         self.unreadable_count = 0
-        """How many entries were met that are not as a worker writes them."""
+        """How many entries were read that are not in the form in which a worker writes them."""
 
     async def outcomes(self, request_ids: Collection[str]) -> dict[str, OutcomeEvent]:
         """The recorded outcomes of those requests that have one; raises StoreUnusable."""
@@ -84,8 +84,8 @@ class Ledger:
 @asynccontextmanager
 async def open_ledger(uri: str, database: str) -> AsyncGenerator[Ledger]:
     """The ledger of a database; raises StoreUnusable."""
-    async with examined(uri, database) as opened:
-        yield Ledger(opened)
+    async with open_scan(uri, database) as scan:
+        yield Ledger(scan)
 
 
 def _filter(selection: Selection) -> Document:

@@ -1,7 +1,7 @@
-"""The movies as an import writes them: extended JSON in, bulk inserts, versioned changes.
+"""Movies as an import writes them: from extended JSON, by bulk inserts and versioned updates.
 
-Owns how a change of the catalogue becomes a write that cannot undo a booking. Knows neither files
-nor lines, and not why a movie is new, changed or refused.
+Owns how a change of a movie becomes a write that cannot undo a booking. Knows neither files nor
+lines, nor why a movie is new, changed or refused.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from worker.errors import BadInput
-from worker.rules.snapshot import Movie, TimeSlot
-from worker.store.documents import Document, as_read
+from worker.rules.snapshot import Movie
+from worker.store.documents import Document, as_read, unchanged_time_slot
 from worker.store.driver_failures import DUPLICATE_KEY, WRITE_CONFLICT, translated_failures
 
 DOCUMENT_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -38,7 +38,7 @@ _EXTENDED_JSON: Final = JSONOptions(
     tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )
 
-# What bson raises for values that are not what their extended JSON or BSON type takes.
+# What bson raises for values that do not fit their type in extended JSON or BSON.
 _BAD_VALUES: Final = (
     BSONError,
     ArithmeticError,
@@ -52,7 +52,7 @@ _BAD_VALUES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class MovieChange:
-    """New time slots, and other capacities for time slots that are there, of a movie as read."""
+    """New time slots and new capacities of existing ones, for a movie as it was read."""
 
     movie: Movie
     capacities: Mapping[int, int]
@@ -60,70 +60,67 @@ class MovieChange:
 
     @property
     def movie_id(self) -> str:
-        """The movie's name on the wire."""
+        """The movie's id on the wire."""
         return str(self.movie.key)
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What did not become of a bulk write, by movie id.
+class WriteFailures:
+    """The movies that a bulk write did not write, by movie id.
 
-    ``lost`` are those that another writer may have been faster with: only reading them again
-    tells. ``refused`` holds MongoDB's own words for those that it will not store.
+    ``lost`` are those that another writer may have changed first: they must be read again to find
+    out. ``refused`` are those that MongoDB will not store, with its error message.
     """
 
     lost: frozenset[str] = frozenset()
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
-class Catalogue:
-    """The collection of movies, for those who change what is on sale and never what is booked."""
+class MovieWriter:
+    """Writes to the collection of movies; never changes what is booked."""
 
     def __init__(self, movies: AsyncIOMotorCollection[Document]) -> None:
         self._movies = movies
 
-    async def insert(self, documents: Sequence[Document]) -> Written:
-        """Insert movies; one that exists meanwhile is lost. Raises StoreUnusable."""
+    async def insert(self, documents: Sequence[Document]) -> WriteFailures:
+        """Insert movies; one that exists by now is lost. Raises StoreUnusable."""
         if not documents:
-            return Written()
+            return WriteFailures()
         with translated_failures():
             try:
                 await self._movies.insert_many(documents, ordered=False)
             except BulkWriteError as failure:
-                return _written([str(document["_id"]) for document in documents], failure)
-        return Written()
+                return _write_failures([str(document["_id"]) for document in documents], failure)
+        return WriteFailures()
 
-    async def change(self, changes: Sequence[MovieChange]) -> Written:
+    async def change(self, changes: Sequence[MovieChange]) -> WriteFailures:
         """Apply changes to movies that are still as they were read; raises StoreUnusable.
 
-        MongoDB tells only how many it found, so one lost race makes all of them lost.
+        MongoDB reports only how many movies matched, so if one did not, all count as lost.
         """
         if not changes:
-            return Written()
+            return WriteFailures()
         movie_ids = [change.movie_id for change in changes]
-        updates = [catalogue_update(change) for change in changes]
+        updates = [change_update(change) for change in changes]
         refused: Mapping[str, str] = {}
         with translated_failures():
             try:
                 matched = (await self._movies.bulk_write(updates, ordered=False)).matched_count
             except BulkWriteError as failure:
-                refused = _written(movie_ids, failure).refused
+                refused = _write_failures(movie_ids, failure).refused
                 matched = failure.details["nMatched"]
         if matched + len(refused) == len(changes):
-            return Written(refused=refused)
-        return Written(lost=frozenset(movie_ids) - refused.keys(), refused=refused)
+            return WriteFailures(refused=refused)
+        return WriteFailures(lost=frozenset(movie_ids) - refused.keys(), refused=refused)
 
 
-def catalogue_update(change: MovieChange) -> UpdateOne:
-    """The versioned update: matches only the movie exactly as the change was decided upon.
+def change_update(change: MovieChange) -> UpdateOne:
+    """The versioned update, which matches the movie only as it was read.
 
-    A pipeline, because an ordinary update cannot add to an array and change elements of it at
-    once. It starts from what is stored when it is applied, so it cannot bring back old bookings.
+    It is a pipeline, because an ordinary update cannot add to an array and change its elements at
+    once. It starts from what is stored when it is applied, so it cannot restore old bookings.
     """
-    guards: list[Document] = [
-        {"timeSlots": {"$elemMatch": _guard(time_slot_id, change.movie)}}
-        for time_slot_id in change.capacities
-    ]
+    guards = [unchanged_time_slot(change.movie, slot_id) for slot_id in change.capacities]
     guards.append({"timeSlots.id": {"$nin": list(change.new_time_slots)}})
     stored = {"$ifNull": ["$timeSlots", []]}
     added = {"$literal": list(change.new_time_slots.values())}
@@ -142,18 +139,8 @@ def catalogue_update(change: MovieChange) -> UpdateOne:
     )
 
 
-def _guard(time_slot_id: int, movie: Movie) -> Document:
-    slot = movie.time_slots[time_slot_id]
-    assert isinstance(slot, TimeSlot), "only a slot that could be read is changed"  # noqa: S101
-    return {
-        "id": time_slot_id,
-        "capacity": slot.capacity,
-        "bookedCount": as_read(slot.booked_count),
-    }
-
-
 def _with_capacities(time_slots: Document, capacities: Mapping[int, int]) -> Document:
-    """The expression for these time slots with other capacities, and all else as it is."""
+    """The expression for these time slots with new capacities, and otherwise unchanged."""
     if not capacities:
         return time_slots
     capacity = {"$arrayElemAt": [list(capacities.values()), "$$at"]}
@@ -167,11 +154,11 @@ def _with_capacities(time_slots: Document, capacities: Mapping[int, int]) -> Doc
     return {"$map": {"input": time_slots, "as": "slot", "in": chosen}}
 
 
-def _written(movie_ids: Sequence[str], failure: BulkWriteError) -> Written:
-    """An error that MongoDB gives for one document of many is that document's own."""
+def _write_failures(movie_ids: Sequence[str], failure: BulkWriteError) -> WriteFailures:
+    """The failures by movie; raises the failure itself if it is not about single documents."""
     errors = failure.details["writeErrors"]
     if not errors:
-        raise failure  # It is about the whole, such as too few members of the replica set.
+        raise failure  # Such as too few members of the replica set.
     lost = set()
     refused = {}
     for error in errors:
@@ -180,46 +167,46 @@ def _written(movie_ids: Sequence[str], failure: BulkWriteError) -> Written:
             lost.add(movie_id)
         else:
             refused[movie_id] = f"MongoDB refuses it with error {error['code']}: {error['errmsg']}"
-    return Written(frozenset(lost), refused)
+    return WriteFailures(frozenset(lost), refused)
 
 
 def movie_id_of(key: object) -> str | None:
-    """The name on the wire of a movie with this ``_id``; None if requests cannot name it."""
+    """The id on the wire of a movie with this ``_id``; None if no request can name it."""
     if isinstance(key, ObjectId):
         return str(key)
     return key if isinstance(key, str) and _MOVIE_ID.fullmatch(key) else None
 
 
-def decoded(value: object, nesting: int = 0) -> object:
-    """Extended JSON as the values that it stands for, such as ``{"$date": …}``.
+def decode_extended_json(value: object, nesting: int = 0) -> object:
+    """The values that extended JSON, such as ``{"$date": …}``, stands for.
 
-    Values that are no JSON stay as they are. Raises BadInput, saying what is not as it should be.
+    Values of other types are returned as they are. Raises BadInput that says what is wrong.
     """
     if nesting > NESTING_MAX:
         raise BadInput(f"it is nested more than {NESTING_MAX} levels deep; MongoDB stores no more")
     if isinstance(value, list | tuple):
-        return [decoded(element, nesting + 1) for element in value]
+        return [decode_extended_json(element, nesting + 1) for element in value]
     if not isinstance(value, Mapping):
         return value
-    members = {name: decoded(member, nesting + 1) for name, member in value.items()}
+    members = {name: decode_extended_json(member, nesting + 1) for name, member in value.items()}
     try:
         result: object = object_hook(members, _EXTENDED_JSON)
     except _BAD_VALUES as fault:
-        raise BadInput(f"{one_line(value)} is not good extended JSON: {fault}") from fault
+        raise BadInput(f"{one_line(value)} is not valid extended JSON: {fault}") from fault
     return result
 
 
 def require_storable(document: Document) -> None:
-    """Raises BadInput, saying why, for a document that MongoDB cannot store."""
+    """Raises BadInput, which says why, for a document that MongoDB cannot store."""
     try:
         size = len(bson.encode(document))
     except _BAD_VALUES as fault:
         raise BadInput(f"MongoDB cannot store it: {one_line(fault)}") from fault
     if size > DOCUMENT_BYTES_MAX:
-        raise BadInput(f"it has {size} bytes; MongoDB stores {DOCUMENT_BYTES_MAX} at the most")
+        raise BadInput(f"it has {size} bytes; MongoDB stores {DOCUMENT_BYTES_MAX} at most")
 
 
 def one_line(text: object) -> str:
-    """The text, or its beginning, so that a problem with a long value is still one line."""
+    """The text on one line, cut if it is long."""
     words = " ".join(str(text).split())
     return words if len(words) <= SHOWN_CHARACTERS_MAX else f"{words[:SHOWN_CHARACTERS_MAX]}…"

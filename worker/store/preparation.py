@@ -1,4 +1,4 @@
-"""What must be true of MongoDB before the first batch: transactions, collections, the validator."""
+"""What MongoDB must have before the first batch: transactions, collections, the validator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log: Final = logging.getLogger(__name__)
 
 
 async def require_transactions(client: AsyncIOMotorClient[Document]) -> None:
-    """Raises StoreUnusable for a lone mongod, which has no transactions."""
+    """Raises StoreUnusable for a standalone mongod, which has no transactions."""
     hello = await client.admin.command("hello")
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
         raise StoreUnusable(
@@ -30,11 +30,11 @@ async def require_transactions(client: AsyncIOMotorClient[Document]) -> None:
 async def prepare_collections(
     database: AsyncIOMotorDatabase[Document], movies: str, ledger: str
 ) -> None:
-    """Create both collections, and see to it that the movies have the validator.
+    """Create both collections if they are missing, and add the validator to the movies.
 
     They must exist before the first commit, because two transactions at once cannot both create
-    one. A validator of somebody else's stays as it is: to replace or to loosen it is not ours.
-    Raises StoreForbids for one that is missing and may not be created.
+    one. An existing validator stays as it is: it is not ours to replace or to loosen.
+    Raises StoreForbids for a collection that is missing and may not be created.
     """
     found = await _collections(database, [movies, ledger])
     if ledger not in found:
@@ -46,12 +46,12 @@ async def prepare_collections(
     options = found[movies]
     if options is None:
         log.info("this user may not see whether %s has the validator against overbooking", movies)
-    elif not (theirs := options.get("validator")):
+    elif not (existing := options.get("validator")):
         await _add_validator(database, movies, rule)
-    elif theirs != MOVIE_VALIDATOR:
+    elif existing != MOVIE_VALIDATOR:
         log.warning(
             "the collection %s has a validator of its own, so nothing keeps other writers from "
-            "overbooking: add %s to it",
+            "overbooking: add %s to that validator",
             movies,
             MOVIE_VALIDATOR,
         )
@@ -60,14 +60,15 @@ async def prepare_collections(
 async def _collections(
     database: AsyncIOMotorDatabase[Document], names: Sequence[str]
 ) -> dict[str, Document | None]:
-    """Those of these that exist, with their options; None where this user may not see them."""
+    """Which of these exist, with their options, or None if this user may not see the options."""
     wanted = {"name": {"$in": list(names)}}
     try:
         cursor = await database.list_collections(filter=wanted)
     except OperationFailure as failure:
         if failure.code != UNAUTHORIZED:
             raise
-        # What a user has any privilege on, it may list by name without one for listing.
+        # Without a privilege to list collections, a user may list the names of those that it has
+        # any privilege on.
         reply = await database.command(
             {
                 "listCollections": 1,
@@ -84,7 +85,7 @@ async def _collections(
 async def _add_validator(
     database: AsyncIOMotorDatabase[Document], movies: str, rule: Document
 ) -> None:
-    """It guards against other writers only, so a worker that may not add it can still work."""
+    """Add the validator; a worker that may not do so only warns, as it guards against others."""
     command = {"collMod": movies, **rule}
     try:
         await database.command(command)
@@ -103,7 +104,7 @@ async def _create(database: AsyncIOMotorDatabase[Document], name: str, options: 
     try:
         await database.create_collection(name, **options)
     except CollectionInvalid:
-        pass  # Another worker that started at the same moment was faster.
+        pass  # Another worker, started at the same moment, was faster.
     except OperationFailure as failure:
         if failure.code == UNAUTHORIZED:
             command = json.dumps({"create": name, **options})

@@ -1,7 +1,7 @@
-"""What the worker needs to be allowed in MongoDB: found out before the first batch.
+"""What the worker must be allowed to do in MongoDB, checked before the first batch.
 
-Each privilege is tried, in a way that changes nothing: what MongoDB grants by roles, by patterns
-or because access control is off need not be understood here.
+Each privilege is tried, in a way that changes nothing, so that this module need not understand
+what MongoDB grants by roles, by patterns, or because access control is off.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from worker.store.driver_failures import UNAUTHORIZED, VALIDATION_FAILURE
 
 Collection = AsyncIOMotorCollection[Document]
 
-NOTHING: Final[Document] = {"_id": {"$in": []}}
-"""A filter that matches no document, whatever its _id is."""
+NO_DOCUMENT: Final[Document] = {"_id": {"$in": []}}
+"""A filter that matches no document, whatever its ``_id``."""
 
 
 def least_role(database: str, movies: str, ledger: str) -> Document:
-    """The role that suffices, as MongoDB's createRole takes it; the ledger is never changed."""
+    """The smallest role that suffices, as ``createRole`` takes it; it cannot change the ledger."""
     actions = {movies: ["find", "update"], ledger: ["find", "insert"]}
     return {
         "role": "reservation-worker",
@@ -38,7 +38,7 @@ def least_role(database: str, movies: str, ledger: str) -> Document:
 
 
 async def require_privileges(movies: Collection, ledger: Collection) -> None:
-    """Raises StoreForbids with every privilege that is missing."""
+    """Raises StoreForbids that names every missing privilege."""
     attempts: list[tuple[str, Collection, Callable[[Collection], Awaitable[object]]]] = [
         ("find", movies, _find),
         ("update", movies, _update),
@@ -59,9 +59,9 @@ async def require_privileges(movies: Collection, ledger: Collection) -> None:
 
 
 async def require_majority(movies: Collection) -> None:
-    """Wait until a majority has all that went before.
+    """Wait until a majority has all earlier writes.
 
-    Nothing is changed: an update that matches nothing is acknowledged only then.
+    Changes nothing: an update that matches no document is acknowledged only then.
     """
     await _update(movies)
 
@@ -74,8 +74,8 @@ async def _is_allowed(
     except OperationFailure as failure:
         if failure.code == UNAUTHORIZED:
             return False
-        # A transaction may meet an election, a lock or the owner's validator, but only once it
-        # has been let in.
+        # An election, a lock or a validator can fail the transaction, but only after the user
+        # was found to have the privilege.
         transient = failure.has_error_label("TransientTransactionError")
         if not transient and failure.code != VALIDATION_FAILURE:
             raise
@@ -83,12 +83,12 @@ async def _is_allowed(
 
 
 async def _find(collection: Collection) -> None:
-    await collection.find_one(NOTHING, {"_id": 1})
+    await collection.find_one(NO_DOCUMENT, {"_id": 1})
 
 
 async def _update(collection: Collection) -> None:
-    # Not update_one, which a sharded collection takes only with an exact key.
-    await collection.update_many(NOTHING, {"$set": {"version": 0}})
+    # Not update_one, which a sharded collection accepts only with an exact key.
+    await collection.update_many(NO_DOCUMENT, {"$set": {"version": 0}})
 
 
 async def _insert(collection: Collection) -> None:

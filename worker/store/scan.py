@@ -1,11 +1,10 @@
-"""The database open for a command that looks at all of it: no preparation, no hurry, one session.
+"""The database as it is opened to read all of it: without preparation or deadline, in one session.
 
-Scans take as long as they take, so there is no deadline for an operation here, other than in the
-worker's own store. All reads of a command share one causally consistent session with read concern
-``majority``: what was committed when one of them was answered is seen by every later one, also on
-another member (a ``readPreference`` in the URI is honoured) and across an election. A snapshot
-would say the same more simply, but MongoDB keeps snapshots for five minutes only, and pays for
-them with its cache.
+A scan may take long, so operations have no deadline here, unlike in the worker's own store. All
+reads share one causally consistent session with read concern ``majority``: what was committed when
+one of them was answered is seen by every later one, also on another member (a ``readPreference``
+in the URI is honoured) and across an election. A snapshot would guarantee the same more simply, but
+MongoDB keeps snapshots for five minutes only, and holds them in its cache.
 """
 
 from __future__ import annotations
@@ -26,20 +25,21 @@ from worker.store.abandoned import APP_NAME
 from worker.store.client import client_of
 from worker.store.documents import Document
 from worker.store.driver_failures import translated_failures
+from worker.store.store import LEDGER, MOVIES
 
 SERVER_SELECTION_TIMEOUT_SECONDS: Final = 5
 """How long a command waits for a member to read from, unless the URI says otherwise."""
 
 _CODEC: Final = CodecOptions[Document](
     tz_aware=True,
-    # What is stored may be anything; an audit has to be able to read it before it can complain.
+    # Anything may be stored, and an audit must be able to read it in order to report it.
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
     unicode_decode_error_handler="replace",
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class Scan:
     """A database, and the session that every read of it belongs to."""
 
     database: AsyncIOMotorDatabase[Document]
@@ -47,8 +47,8 @@ class Examined:
 
 
 @asynccontextmanager
-async def examined(uri: str, database: str) -> AsyncIterator[Examined]:
-    """Open a database for reading; raises StoreUnusable, here and for whatever fails inside."""
+async def open_scan(uri: str, database: str) -> AsyncIterator[Scan]:
+    """Open a database for reading; raises StoreUnusable, also for failures in the block."""
     client = client_of(uri, **_defaults_for(uri), appname=APP_NAME)
     try:
         with translated_failures():
@@ -60,14 +60,25 @@ async def examined(uri: str, database: str) -> AsyncIterator[Examined]:
                     write_concern=WriteConcern("majority"),
                 )
                 try:
-                    yield Examined(found, session)
+                    yield Scan(found, session)
                 except asyncio.CancelledError:
-                    # The thread of a scan under way would keep the process from ending.
+                    # The thread of a running scan would keep the process from ending.
                     with suppress(PyMongoError):
                         await client.admin.command("killSessions", [session.session_id])
                     raise
     finally:
         client.close()
+
+
+async def stored_documents(uri: str, database: str) -> tuple[list[Document], list[Document]]:
+    """All movies and all ledger entries, majority-committed; raises StoreUnusable.
+
+    They are held in memory, so this is meant for a database of the size of a demo or a test.
+    """
+    async with open_scan(uri, database) as scan:
+        movies = await scan.database[MOVIES].find(session=scan.session).to_list(None)
+        ledger = await scan.database[LEDGER].find(session=scan.session).to_list(None)
+    return movies, ledger
 
 
 def _defaults_for(uri: str) -> dict[str, Any]:

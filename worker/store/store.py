@@ -1,4 +1,4 @@
-"""Reading what a batch needs, and committing what it came to.
+"""Reads what a batch needs, and commits what was decided about it.
 
 Owns the client, its options and its transactions; knows nothing of RabbitMQ, of retries, or of
 why a request was confirmed. Every driver call of the project is in this package, so that the move
@@ -26,7 +26,7 @@ from worker.store.abandoned import APP_NAME, abort_abandoned_transactions
 from worker.store.client import client_of
 from worker.store.documents import Document
 from worker.store.driver_failures import translated_failures
-from worker.store.movie_changes import Catalogue
+from worker.store.movie_changes import MovieWriter
 from worker.store.preparation import prepare_collections, require_transactions
 from worker.store.privileges import require_majority, require_privileges
 
@@ -34,22 +34,22 @@ MOVIES: Final = "movies"
 LEDGER: Final = "reservations"
 
 OPERATION_TIMEOUT_SECONDS: Final = 10
-"""For one command with the driver's own retries: far above any healthy commit, and short enough
-that a peer which silently went away is noticed while the broker still waits for the batch."""
+"""For one command with the driver's own retries: far longer than a healthy commit takes, and short
+enough to notice a server that has silently gone while the broker still waits for the batch."""
 
 SERVER_SELECTION_TIMEOUT_SECONDS: Final = 5
-"""How long a command waits for a primary: an election takes about as long (12 s at the most)."""
+"""How long a command waits for a primary: an election takes about as long (12 s at most)."""
 
 MONITOR_SECONDS: Final = 5
-"""How often the driver looks after each server, and how long it waits then. A server that silently
-went away is given up after both, with all connections to it, instead of half a minute; else every
-pooled connection would have to run into its own timeout."""
+"""How often the driver checks each server, and how long it waits for the reply. A server that has
+silently gone is given up after both, with all connections to it, and not after half a minute;
+otherwise every pooled connection would have to run into its own timeout."""
 
 CLOSE_TIMEOUT_SECONDS: Final = 1
-"""For the end of commits at a stop; what has not ended by then is as good as crashed."""
+"""How long a stop waits for running commits; one that takes longer is treated as a crash."""
 
 COMMIT_ATTEMPTS: Final = 3
-"""A commit whose result is unknown may be sent again; MongoDB does it once."""
+"""A commit whose result is unknown may be sent again; MongoDB applies it once."""
 
 
 class Store:
@@ -83,7 +83,7 @@ class Store:
         return store
 
     async def prepare(self) -> None:
-        """Do what a start needs; harmless to repeat, and to do in several processes at once."""
+        """Prepare for a start; may be repeated, and run in several processes at once."""
         with translated_failures():
             await require_transactions(self._client)
             await prepare_collections(self._database, MOVIES, LEDGER)
@@ -91,22 +91,22 @@ class Store:
     async def require_writes(self) -> None:
         """Raises StoreUnusable while a majority takes no writes, or this user may not write.
 
-        An update that matches nothing is acknowledged only when a majority has all that went
-        before, whatever it lets one read.
+        Reads alone would not show this: an update that matches nothing is acknowledged only when
+        a majority has all earlier writes.
         """
         with translated_failures():
             await require_privileges(self._movies, self._ledger)
 
     async def close(self) -> None:
-        """Let commits under way end, so that no thread is left with an open transaction."""
+        """Let running commits end, so that no thread is left with an open transaction."""
         if self._commits:
             await asyncio.wait(self._commits, timeout=CLOSE_TIMEOUT_SECONDS)
         self._client.close()
 
     @property
-    def catalogue(self) -> Catalogue:
-        """The movies, for an import."""
-        return Catalogue(self._movies)
+    def movie_writer(self) -> MovieWriter:
+        """The writer of movies, for an import."""
+        return MovieWriter(self._movies)
 
     async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Snapshot:
         """Read what is stored under these ids; raises StoreUnusable."""
@@ -133,9 +133,9 @@ class Store:
         return {entry["_id"]: documents.ledger_outcome(entry) for entry in found}
 
     async def newest_outcomes(self, request_ids: Collection[str]) -> dict[str, OutcomeEvent]:
-        """As ``outcomes``, but with all that was written before this call; raises StoreUnusable.
+        """Like ``outcomes``, but with all that was written before this call.
 
-        A majority may have had an older state until then.
+        A plain majority read may return an older state. Raises StoreUnusable.
         """
         with translated_failures():
             await require_majority(self._movies)
@@ -145,8 +145,8 @@ class Store:
         """Write all of it, majority-committed, or nothing.
 
         Raises Conflict when another writer was faster, Refused when MongoDB will not store one
-        of the documents, StoreUnusable when the result is not known: what is in the ledger then
-        tells. A cancelled caller leaves the commit to run to its end: its thread cannot be
+        of the documents, StoreUnusable when the result is unknown, which only the ledger can then
+        resolve. If the caller is cancelled, the commit runs to its end: its thread cannot be
         stopped, and the transaction must not be abandoned half-way.
         """
         task = asyncio.create_task(self._commit(bookings, outcomes))
@@ -155,7 +155,7 @@ class Store:
         await asyncio.shield(task)
 
     async def abort_abandoned_transactions(self) -> None:
-        """End what dead workers left open, and what therefore makes everybody else wait."""
+        """Abort the transactions that dead workers left open and that block the live ones."""
         with translated_failures():
             await abort_abandoned_transactions(self._client)
 
@@ -178,7 +178,7 @@ class Store:
         if bookings:
             updates = [documents.booking_update(booking) for booking in bookings]
             result = await self._movies.bulk_write(updates, session=session)
-            # The server says ok for an update that matched nothing, so only the count tells.
+            # An update that matched nothing is not an error, so the count must be checked.
             if result.matched_count != len(bookings):
                 lost = len(bookings) - result.matched_count
                 raise Conflict(f"{lost} of {len(bookings)} movies were changed meanwhile")
@@ -188,7 +188,7 @@ class Store:
 
 
 async def _commit_known(session: AsyncIOMotorClientSession) -> None:
-    """Commit, and again while the result is unknown: MongoDB answers a repeated commit truly."""
+    """Commit, and repeat it while the result is unknown, which MongoDB answers correctly."""
     for attempt in range(1, COMMIT_ATTEMPTS + 1):
         try:
             await session.commit_transaction()
@@ -213,7 +213,7 @@ def _defaults_for(uri: str) -> dict[str, Any]:
         "heartbeatFrequencyMS": MONITOR_SECONDS * 1000,
     }
     written = uri.lower()
-    # With what stands before an option's name: connectTimeoutMS ends like timeoutMS.
+    # Matched with the character before the name, as connectTimeoutMS ends in timeoutMS.
     return {
         name: value
         for name, value in defaults.items()

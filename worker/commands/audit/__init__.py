@@ -1,13 +1,13 @@
-"""`audit` and `movies adopt`: what the movies, the ledger and the opening balances say about seats.
+"""`audit` and `movies adopt`: whether movies, ledger and opening balances agree about seats.
 
     violations      an invariant that does not hold, in one line
     entries         what must be true of a ledger entry by itself
-    movies          what a stored movie says, whoever wrote it
-    reconciliation  each movie beside the entries that made it what it is
-    findings        `audit`: reports what does not hold
-    adoption        `movies adopt`: records what was booked before the worker came
-    progress        what both commands have in common: their start, and a progress bar
+    movies          a stored movie, which any program may have written
+    reconciliation  each movie against the ledger entries that account for its bookings
+    findings        `audit`: reports every violation
+    adoption        `movies adopt`: records what was booked before the worker was introduced
+    progress        what both commands share: the first check, and a progress bar
 
-Shares no code with the decisions that it audits, on purpose: it reads documents and counts.
-Refuses to repair anything.
+Shares no code with the decisions that it audits, on purpose: it reads documents and counts. Refuses
+to know how a request is decided, and to repair anything.
 """

@@ -1,8 +1,8 @@
-"""`movies adopt`: records which seats were booked before the worker came, once for each time slot.
+"""`movies adopt`: records the seats booked before the worker was introduced, once for each slot.
 
-What is booked and not in the ledger is a time slot's opening balance. It is recorded also where it
-is 0, so that whatever goes wrong in a time slot later on cannot be adopted away: adopting again
-records only time slots that are new since, and changes nothing that is recorded.
+The seats that are booked but not in the ledger are a time slot's opening balance. It is recorded
+even if it is 0, so that a later error in that slot cannot be adopted away: adopting again records
+only time slots that were added since, and changes nothing that is recorded.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class NotAdopted(WorkerError):
 
 @dataclass(slots=True)
 class Adoption:
-    """What becomes of the time slots."""
+    """The opening balances to be recorded, and what the summary counts."""
 
-    new: list[OpeningBalance] = field(default_factory=list)
-    """To be recorded, of the range at hand."""
+    unrecorded: list[OpeningBalance] = field(default_factory=list)
+    """Of the current range."""
     recorded_before_count: int = 0
     recorded_count: int = 0
     booked_slot_count: int = 0
@@ -41,15 +41,15 @@ class Adoption:
     refused_count: int = 0
     refused: list[str] = field(default_factory=list)
 
-    def take(self, movie: AuditedMovie, now: datetime) -> None:
+    def add_movie(self, movie: AuditedMovie, now: datetime) -> None:
         """Work out the opening balances of a movie."""
         if movie.fault is not None:
             self.refuse(f"movie {movie.name}: {movie.fault}")
             return
-        for time_slot_id in sorted(movie.left_out):
+        for time_slot_id in sorted(movie.unreadable_slots):
             self.refuse(f"movie {movie.name}, time slot {time_slot_id}: see what an audit says")
         for slot in movie.slots.values():
-            if slot.opening is not None:
+            if slot.opening_balance is not None:
                 self.recorded_before_count += 1
             elif slot.unexplained < 0:
                 self.refuse(
@@ -57,7 +57,7 @@ class Adoption:
                     f"are confirmed, but bookedCount is {slot.booked_count}"
                 )
             else:
-                self.new.append(
+                self.unrecorded.append(
                     OpeningBalance(
                         movie_id=movie.name,
                         time_slot_id=slot.time_slot_id,
@@ -68,39 +68,40 @@ class Adoption:
                 )
 
     def refuse(self, reason: str) -> None:
-        """Note why a time slot has no opening balance."""
+        """Note why a movie or time slot gets no opening balance."""
         self.refused_count += 1
         if len(self.refused) < REFUSED_SHOWN_MAX:
             self.refused.append(printable(reason))
 
-    def taken(self, recorded_count: int) -> None:
-        """The new balances of a range are recorded, so many of them by this command."""
+    def count_recorded(self, recorded_count: int) -> None:
+        """Count the balances of a range, of which this command recorded ``recorded_count``."""
         self.recorded_count += recorded_count
-        self.recorded_before_count += len(self.new) - recorded_count
-        booked = [balance.booked_count for balance in self.new if balance.booked_count]
+        self.recorded_before_count += len(self.unrecorded) - recorded_count
+        booked = [balance.booked_count for balance in self.unrecorded if balance.booked_count]
         self.booked_slot_count += len(booked)
         self.booked_seat_count += sum(booked)
-        self.new.clear()
+        self.unrecorded.clear()
 
 
 async def adopt_movies(settings: Settings, *, dry_run: bool = False) -> None:
-    """The command: record the opening balances that are missing, and say how many there were.
+    """The command: record the opening balances that are missing, and print how many there were.
 
-    Raises NotAdopted for time slots that have none that can be recorded, after all the others
-    are; BadInput for a database that holds nothing of ours; StoreUnusable.
+    Raises NotAdopted if a time slot has no balance that can be recorded, after recording all
+    others; BadInput for a database without movies and ledger; StoreUnusable.
     """
     adoption = Adoption()
     now = datetime.now(UTC)
-    now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # As MongoDB keeps it.
-    # What else an audit would tell is no business of an adoption.
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # The precision of MongoDB.
+    # An adoption reports no violations; that is what an audit is for.
     reconciler = Reconciler(lambda _violation: None)
     async with open_audit_reader(settings.mongodb_uri, settings.mongodb_database) as reader:
         await require_data(reader, settings)
 
         async def adopt(movies: Sequence[AuditedMovie]) -> None:
             for movie in movies:
-                adoption.take(movie, now)
-            adoption.taken(len(adoption.new) if dry_run else await _record(reader, adoption.new))
+                adoption.add_movie(movie, now)
+            balances = adoption.unrecorded
+            adoption.count_recorded(len(balances) if dry_run else await _record(reader, balances))
 
         await track(reader, reconciler, adopt)
     print(_summary(adoption, dry_run=dry_run), flush=True)
@@ -109,7 +110,7 @@ async def adopt_movies(settings: Settings, *, dry_run: bool = False) -> None:
         more = [f"and {hidden} more"] if hidden else []
         raise NotAdopted(
             "\n  ".join(["these have no opening balance:", *adoption.refused, *more])
-            + "\nMend them first (`reservation-worker audit` shows the state), then adopt again"
+            + "\nCorrect them first (`reservation-worker audit` shows the state), then adopt again"
         )
 
 

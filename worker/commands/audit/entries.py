@@ -1,7 +1,7 @@
-"""What must be true of a ledger entry by itself: the contract's table, read from the other side.
+"""What must be true of a ledger entry by itself, according to the contract.
 
-An entry was written once, by a worker, from an outcome. So which fields it has follows from what
-became of the request, and each of them keeps the rule that the contract gives for it.
+A worker wrote the entry once, from an outcome. So the outcome determines which fields the entry
+has, and each field satisfies the rule that the contract gives for it.
 """
 
 from __future__ import annotations
@@ -29,49 +29,49 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
     "unknown_movie": _ASKED,
     "invalid_request": frozenset({"errors"}),
 }
-"""What an entry has besides its id, outcome, reason and time; of what an invalid request asked
-for, whatever was valid."""
+"""The fields of an entry besides its id, outcome, reason and time. An invalid request also has
+those of the requested fields that were valid."""
 _ALL_FIELDS: Final = _SEATS | {"errors"}
 
 _BOUNDS: Final = {
     "timeSlotId": (0, WHOLE_NUMBER_MAX),
     "numberOfPeople": (1, PEOPLE_MAX),
-    # A confirmation creates a version, and a movie's first is 0.
+    # A movie starts at version 0, and each confirmation creates a new version.
     "movieVersion": (0, 2**63 - 1),
     "seatsAvailable": (0, 2**63 - 1),
 }
 
 
 def faults_of(entry: Entry) -> Iterator[str]:
-    """Everything that is wrong with an entry, in words; nothing for a good one."""
+    """Everything that is wrong with an entry, in words; nothing for a valid one."""
     if not _matches(REQUEST_ID, entry.get("_id")):
         yield f"its _id is {shown(entry.get('_id'))}, which is no requestId"
     if not isinstance(entry.get("decidedAt"), datetime):
         yield f"decidedAt is {shown(entry.get('decidedAt'))}, not a time"
-    kind = _kind_of(entry)
-    if kind is None:
+    result = _result_of(entry)
+    if result is None:
         outcome, reason = shown(entry.get("outcome")), shown(entry.get("reason"))
         yield f"outcome {outcome} and reason {reason} do not go together"
     else:
-        yield from _wrong_fields(entry, kind)
+        yield from _wrong_fields(entry, result)
     yield from _wrong_values(entry)
 
 
-def is_whole(value: object) -> bool:
-    """Whether it is an integer; true and false are none."""
+def is_integer(value: object) -> bool:
+    """Whether it is an integer; a boolean is not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def shown(value: object) -> str:
-    """A value in a message: short, whatever it is."""
+    """A value as messages show it, cut if it is long."""
     if value is None:
         return "missing"
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"
 
 
-def _kind_of(entry: Entry) -> str | None:
-    """The reason of a rejection, or ``confirmed``; None for what is neither."""
+def _result_of(entry: Entry) -> str | None:
+    """The reason of a rejection, or ``confirmed``; None if the entry is neither."""
     outcome, reason = entry.get("outcome"), entry.get("reason")
     if outcome == "confirmed":
         return None if "reason" in entry else "confirmed"
@@ -79,17 +79,17 @@ def _kind_of(entry: Entry) -> str | None:
     return str(reason) if outcome == "rejected" and is_reason else None
 
 
-def _wrong_fields(entry: Entry, kind: str) -> Iterator[str]:
-    needed = FIELDS[kind]
+def _wrong_fields(entry: Entry, result: str) -> Iterator[str]:
+    needed = FIELDS[result]
     present = _ALL_FIELDS & entry.keys()
     for name in sorted(needed - present):
-        yield f"it is {kind}, but has no {name}"
+        yield f"it is {result}, but has no {name}"
     allowed = needed | _ASKED
     for name in sorted(present - allowed):
-        yield f"it is {kind}, but has {name}"
-    if kind == "confirmed" and entry.get("movieVersion") == 0:
+        yield f"it is {result}, but has {name}"
+    if result == "confirmed" and entry.get("movieVersion") == 0:
         yield "movieVersion is 0, which no confirmation can have created"
-    if kind == "sold_out" and _has_room(entry):
+    if result == "sold_out" and _has_room(entry):
         yield f"it is sold_out, but {entry['seatsAvailable']} seats were available"
     if "errors" in needed and not isinstance(entry.get("errors", []), list):
         yield f"errors is {shown(entry['errors'])}, not a list"
@@ -98,7 +98,7 @@ def _wrong_fields(entry: Entry, kind: str) -> Iterator[str]:
 def _has_room(entry: Entry) -> bool:
     seats, people = entry.get("seatsAvailable"), entry.get("numberOfPeople")
     if not isinstance(seats, int) or not isinstance(people, int):
-        return False  # That is a fault by itself.
+        return False  # Reported as a fault of that field.
     return seats >= people
 
 
@@ -108,7 +108,7 @@ def _wrong_values(entry: Entry) -> Iterator[str]:
     for name, (least, most) in _BOUNDS.items():
         if name in entry:
             value = entry[name]
-            if not is_whole(value) or not least <= value <= most:
+            if not is_integer(value) or not least <= value <= most:
                 yield f"{name} is {shown(value)}, not an integer from {least} to {most}"
 
 

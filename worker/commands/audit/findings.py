@@ -1,7 +1,7 @@
-"""`audit`: holds what is stored against the promises, and tells what does not hold.
+"""`audit`: checks what is stored against the invariants, and reports every violation.
 
-Only tells: it writes nothing, and repairs nothing. Workers may go on meanwhile; what they do in
-the middle of an audit is never a violation, and hides none.
+It writes and repairs nothing. Workers may keep running: what they do during an audit is never
+reported as a violation, and never hides one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from worker.settings import Settings
 from worker.store.audit import open_audit_reader
 
 VIOLATIONS_SHOWN_MAX: Final = 100
-"""By default; a database that somebody restored only half of has one for each time slot."""
+"""By default; a database that was only partly restored has one for each time slot."""
 
 
 class InvariantsViolated(WorkerError):
@@ -33,35 +33,35 @@ class InvariantsViolated(WorkerError):
 
 
 class Findings:
-    """The violations: each is printed as it is found, up to a limit, and all are counted."""
+    """Prints each violation as it is found, up to a limit, and counts them all."""
 
     def __init__(self, shown_max: int, *, as_json: bool) -> None:
         self._shown_max = shown_max
         self._as_json = as_json
         self.counts: Counter[Invariant] = Counter()
-        self.surplus_count = 0
-        """Time slots with more booked than there are entries for, and no opening balance."""
+        self.unexplained_count = 0
+        """Time slots with more seats booked than the ledger accounts for, and no balance."""
 
     def report(self, violation: Violation) -> None:
-        """Take a violation."""
+        """Count a violation, and print it unless there were too many."""
         self.counts[violation.invariant] += 1
         if self.counts.total() <= self._shown_max:
             print_line(violation.to_json() if self._as_json else str(violation))
 
     async def compare(self, movies: Sequence[AuditedMovie]) -> None:
-        """Report every time slot whose booked seats are not those that are accounted for."""
+        """Report every time slot whose booked seats are not accounted for."""
         for movie in movies:
             for violation in imbalances(movie):
                 self.report(violation)
-            self.surplus_count += sum(
-                slot.opening is None and slot.unexplained > 0
+            self.unexplained_count += sum(
+                slot.opening_balance is None and slot.unexplained > 0
                 for slot in (movie.slots.values() if movie.fault is None else ())
             )
 
     def table(self) -> Table:
-        """How many there are of each kind."""
+        """The number of violations of each invariant."""
         table = Table()
-        table.add_column("must hold")
+        table.add_column("invariant")
         table.add_column("violations", justify="right")
         for invariant, meaning in INVARIANTS.items():
             count = self.counts[invariant]
@@ -69,34 +69,34 @@ class Findings:
         return table
 
     def require_none(self) -> None:
-        """Raises PromisesBroken if there was any violation."""
+        """Raises InvariantsViolated if there was any violation."""
         if not (count := self.counts.total()):
             return
         hidden = count - self._shown_max
         not_shown = f", {hidden:,} of them not shown (see --limit)" if hidden > 0 else ""
         hint = (
-            f". {self.surplus_count:,} time slots have more seats booked than the ledger tells of "
-            "and no opening balance: if these were booked before the worker came, "
+            f". {self.unexplained_count:,} time slots have more seats booked than the ledger "
+            "accounts for and no opening balance: if these were booked before the worker came, "
             "`reservation-worker movies adopt` records them, once"
-            if self.surplus_count
+            if self.unexplained_count
             else ""
         )
         raise InvariantsViolated(f"{count:,} violations{not_shown}; nothing was changed{hint}")
 
 
 def imbalances(movie: AuditedMovie) -> Iterator[Violation]:
-    """I2 for the time slots that a movie has, and for those that it no longer has."""
+    """The violations of I2 in the time slots that a movie has, and in those it no longer has."""
     if movie.fault is not None:
-        return  # Which has been told.
+        return  # It was reported when it was found.
     for slot in movie.slots.values():
-        opening = slot.opening or 0
+        opening = slot.opening_balance or 0
         if slot.booked_count != opening + slot.confirmed:
             problem = (
                 f"bookedCount is {slot.booked_count}, but {slot.confirmed} people are confirmed"
                 f" and {opening} were booked before the worker came"
             )
             yield Violation("I2", problem, movie.name, slot.time_slot_id)
-    for time_slot_id, people in sorted(movie.gone.items()):
+    for time_slot_id, people in sorted(movie.missing_slots.items()):
         problem = f"the time slot is gone, but {people} people are confirmed for it"
         yield Violation("I2", problem, movie.name, time_slot_id)
 
@@ -104,9 +104,9 @@ def imbalances(movie: AuditedMovie) -> Iterator[Violation]:
 async def audit_database(
     settings: Settings, *, limit: int = VIOLATIONS_SHOWN_MAX, as_json: bool = False
 ) -> None:
-    """The command: print each violation, up to ``limit``, and how many there are.
+    """The command: print each violation, up to ``limit``, and the number of all.
 
-    Raises PromisesBroken if there is any, BadInput for a database that holds nothing of ours,
+    Raises InvariantsViolated if there is any, BadInput for a database without movies and ledger,
     StoreUnusable.
     """
     begun = time.perf_counter()

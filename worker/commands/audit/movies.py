@@ -1,7 +1,8 @@
-"""What a stored movie says about its seats; it may have been written by anybody.
+"""A stored movie, as an audit reads it; any program may have written it.
 
-Numbers may come as the doubles of a shell. What allows no reckoning, such as a version that is a
-text or two time slots of one id, is a violation by itself, and is left out of every other one.
+Numbers may be doubles, as the shell stores them. What cannot be counted with, such as a version
+that is a string or two time slots with one id, is a violation by itself, and takes part in no other
+check.
 """
 
 from __future__ import annotations
@@ -17,65 +18,69 @@ from worker.commands.audit.violations import Invariant, Report, Violation
 
 @dataclass(slots=True)
 class AuditedSlot:
-    """One time slot: its numbers as they were read, and what explains them."""
+    """A time slot: its numbers as they were read, and the bookings that explain them."""
 
     time_slot_id: int
     capacity: int
     booked_count: int
-    opening: int | None = None
-    """The opening balance, if one is recorded."""
+    opening_balance: int | None = None
+    """None if none is recorded."""
     confirmed: int = 0
-    """The people of the confirmed entries up to the version that was read."""
+    """The number of people of the confirmed entries up to the version that was read."""
 
     @property
     def unexplained(self) -> int:
-        """The booked seats that no entry of the ledger accounts for."""
+        """The booked seats that no ledger entry accounts for."""
         return self.booked_count - self.confirmed
 
 
 @dataclass(slots=True)
 class AuditedMovie:
-    """One movie as it was read at one moment."""
+    """A movie as it was read at one moment."""
 
     name: str
     version: int | None
     fault: str | None = None
-    """Why none of its time slots can be reckoned with, if so."""
+    """Why none of its time slots can be checked, if so."""
     slots: dict[int, AuditedSlot] = field(default_factory=dict)
-    gone: dict[int, int] = field(default_factory=dict)
-    """The confirmed people of time slots that the movie does not have."""
-    left_out: set[int] = field(default_factory=set)
-    """Time slots that are there, but in a form that allows no reckoning."""
+    missing_slots: dict[int, int] = field(default_factory=dict)
+    """By id, the confirmed people of time slots that the movie does not have."""
+    unreadable_slots: set[int] = field(default_factory=set)
+    """The ids of time slots that exist, but are malformed or share their id."""
 
 
 def read_movie(document: Mapping[str, Any], name: str, report: Report) -> AuditedMovie:
-    """The movie with those of its time slots that can be reckoned with."""
-    problems = _Problems(name, report)
+    """The movie with those of its time slots that can be read; reports the others."""
+    reporter = _MovieReporter(name, report)
     version = whole_number(document.get("version", 0))
     movie = AuditedMovie(name, version)
     if version is None:
         movie.fault = f"version is {shown(document['version'])}, not a whole number"
-        problems.add("I6", movie.fault)
+        reporter.add("I6", movie.fault)
     stored = document.get("timeSlots")
     slots = [slot for slot in stored if isinstance(slot, dict)] if isinstance(stored, list) else []
-    # Nobody can ask for what has no usable id, so it is no time slot.
+    # No request can name an element without a usable id, so it does not count as a time slot.
     ids = Counter(number for slot in slots if (number := whole_number(slot.get("id"))) is not None)
     for slot in slots:
         time_slot_id = whole_number(slot.get("id"))
         if time_slot_id is not None and ids[time_slot_id] == 1:
-            if read := _read_slot(slot, time_slot_id, problems):
+            if read := _read_slot(slot, time_slot_id, reporter):
                 movie.slots[time_slot_id] = read
             else:
-                movie.left_out.add(time_slot_id)
+                movie.unreadable_slots.add(time_slot_id)
     for time_slot_id, count in ids.items():
         if count > 1:
-            movie.left_out.add(time_slot_id)
-            problems.add("I1", f"{count} time slots have this id", time_slot_id)
+            movie.unreadable_slots.add(time_slot_id)
+            reporter.add("I1", f"{count} time slots have this id", time_slot_id)
     return movie
 
 
 def whole_number(value: object) -> int | None:
-    """A number as an int: the shell and other drivers write 3 as the double 3.0."""
+    """A number as an int: the shell and other drivers store 3 as the double 3.0.
+
+    The worker has a function like it for its own reads; an audit shares no code with the worker,
+    so that a mistake there is not repeated here.
+    """
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -84,8 +89,8 @@ def whole_number(value: object) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Problems:
-    """Where the problems of one movie go."""
+class _MovieReporter:
+    """Reports violations of one movie."""
 
     name: str
     report: Report
@@ -95,18 +100,18 @@ class _Problems:
 
 
 def _read_slot(
-    slot: Mapping[str, Any], time_slot_id: int, problems: _Problems
+    slot: Mapping[str, Any], time_slot_id: int, reporter: _MovieReporter
 ) -> AuditedSlot | None:
     capacity = whole_number(slot.get("capacity"))
     booked_count = whole_number(slot.get("bookedCount", 0))
     for name, number in (("capacity", capacity), ("bookedCount", booked_count)):
         if number is None:
             problem = f"{name} is {shown(slot.get(name))}, not a whole number"
-            problems.add("I1", problem, time_slot_id)
+            reporter.add("I1", problem, time_slot_id)
     if capacity is None or booked_count is None:
         return None
     if booked_count < 0:
-        problems.add("I1", f"bookedCount is {booked_count}", time_slot_id)
+        reporter.add("I1", f"bookedCount is {booked_count}", time_slot_id)
     elif booked_count > capacity:
-        problems.add("I1", f"bookedCount is {booked_count} of {capacity} seats", time_slot_id)
+        reporter.add("I1", f"bookedCount is {booked_count} of {capacity} seats", time_slot_id)
     return AuditedSlot(time_slot_id, capacity, booked_count)

@@ -1,4 +1,4 @@
-"""What both commands of the books have in common: the start of them, and the bar while they run."""
+"""What `audit` and `movies adopt` share: the check before they start, and the progress bar."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
 from worker.commands.audit.movies import AuditedMovie
-from worker.commands.audit.reconciliation import Reconciler, reconciled
+from worker.commands.audit.reconciliation import Reconciler, reconcile
 from worker.errors import BadInput
 from worker.settings import Settings
 from worker.store.audit import AuditReader
@@ -27,11 +27,11 @@ async def require_data(reader: AuditReader, settings: Settings) -> None:
 async def track(
     reader: AuditReader,
     reconciler: Reconciler,
-    take: Callable[[Sequence[AuditedMovie]], Awaitable[None]],
+    handle: Callable[[Sequence[AuditedMovie]], Awaitable[None]],
 ) -> None:
-    """Hand on the movies, a range at a time, with their entries counted; raises StoreUnusable.
+    """Pass on the movies, a range at a time, with their entries counted; raises StoreUnusable.
 
-    Shows a bar on standard error, if that is a terminal.
+    Shows a progress bar on standard error, if that is a terminal.
     """
     stderr = Console(stderr=True)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
@@ -42,6 +42,6 @@ async def track(
         def advance(count: int) -> None:
             progress.update(bar, description="reading the ledger", advance=count)
 
-        async with aclosing(reconciled(reader, reconciler, advance)) as movie_ranges:
+        async with aclosing(reconcile(reader, reconciler, advance)) as movie_ranges:
             async for movies in movie_ranges:
-                await take(movies)
+                await handle(movies)

@@ -1,4 +1,4 @@
-"""A promise that is not kept: which one, where, and what was found, in one line."""
+"""An invariant that does not hold: which one, where, and what was found, in one line."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Invariant = Literal["I1", "I2", "I3", "I6"]
 INVARIANTS: Final[dict[Invariant, str]] = {
     "I1": "0 <= bookedCount <= capacity in every time slot",
     "I2": "bookedCount = opening balance + confirmed people",
-    "I3": "every ledger entry is whole, as it was written",
+    "I3": "every ledger entry is complete, as it was written",
     "I6": "versions only grow, by one for each commit",
 }
-"""The invariants of the design that a database shows."""
+"""The invariants of the design that can be checked in a database."""
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """What was found; ``movie_id`` and the rest say where, as far as there is a where."""
+    """What was found, and where; the place has only the parts that are known."""
 
     invariant: Invariant
     problem: str
@@ -52,4 +52,4 @@ class Violation:
 
 
 Report = Callable[[Violation], None]
-"""Who is told of a violation."""
+"""Receives each violation."""

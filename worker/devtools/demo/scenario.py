@@ -30,7 +30,7 @@ from worker.devtools.demo.workload import Sent, cinema, rush
 from worker.devtools.servers import embedded_servers
 from worker.errors import WorkerError
 from worker.settings import Settings
-from worker.store.inspection import stored_documents
+from worker.store.scan import stored_documents
 
 SEED: Final = 20_261_224
 KILL_AT_SHARE: Final = 0.4

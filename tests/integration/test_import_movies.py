@@ -1,4 +1,4 @@
-"""Importing movies into a real MongoDB, also while others book and change the same movies."""
+"""`movies import` into a real MongoDB, also while others book and change the same movies."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ Movies = AsyncCollection[Document]
 
 @pytest.fixture
 def settings(cinema: Cinema) -> Settings:
-    """For a database of this test's own."""
+    """Settings with a database of the test's own."""
     return Settings(mongodb_uri=cinema.mongodb_uri, mongodb_database=cinema.database.name)
 
 
 @pytest.fixture
 def movies(cinema: Cinema) -> Movies:
-    """The stored movies, of which there are none yet."""
+    """The stored movies, none at first."""
     return cinema.database.movies
 
 
@@ -63,7 +63,7 @@ def file_of(folder: Path, *documents: Mapping[str, Any]) -> str:
 def after_the_first_read(
     monkeypatch: pytest.MonkeyPatch, meddle: Callable[[], Coroutine[Any, Any, object]]
 ) -> None:
-    """Let somebody else write between what an import reads first and what it writes then."""
+    """Let another writer act between the first read and the first write of an import."""
     real = Store.read
     waiting = [meddle]
 
@@ -76,7 +76,7 @@ def after_the_first_read(
     monkeypatch.setattr(Store, "read", read_then_meddle)
 
 
-async def test_an_import_says_how_many_movies_became_what_and_leaves_the_unchanged_alone(
+async def test_an_import_counts_new_changed_and_unchanged_movies(
     settings: Settings, movies: Movies, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await import_documents(settings, [movie("heat", slot(1, 10)), movie("alien", slot())])
@@ -88,7 +88,7 @@ async def test_an_import_says_how_many_movies_became_what_and_leaves_the_unchang
     assert [(await stored(movies, name))["version"] for name in ("heat", "alien")] == [1, 0]
 
 
-async def test_a_new_movie_is_stored_with_all_that_the_file_says(
+async def test_a_new_movie_is_stored_with_every_field_of_the_file(
     settings: Settings, movies: Movies
 ) -> None:
     key = ObjectId()
@@ -105,7 +105,7 @@ async def test_a_new_movie_is_stored_with_all_that_the_file_says(
     assert await stored(movies, key) == {"_id": key, "version": 3, "timeSlots": []}
 
 
-async def test_a_changed_movie_keeps_its_bookings_its_other_fields_and_its_order(
+async def test_a_changed_movie_keeps_its_bookings_fields_and_order(
     settings: Settings, movies: Movies
 ) -> None:
     before = [slot(1, 10, bookedCount=4, hall="A"), slot(2, 5, bookedCount=5), slot(3, 7)]
@@ -135,7 +135,7 @@ async def test_a_changed_movie_keeps_its_bookings_its_other_fields_and_its_order
     ],
     ids=["no time slots", "null", "numbers of the shell", "junk among the time slots"],
 )
-async def test_a_movie_that_others_stored_is_changed_as_it_is(
+async def test_a_movie_is_changed_however_others_stored_it(
     settings: Settings, movies: Movies, before: Document
 ) -> None:
     await movies.insert_one(before)
@@ -147,7 +147,7 @@ async def test_a_movie_that_others_stored_is_changed_as_it_is(
     assert ("junk" in after["timeSlots"]) == ("junk" in (before.get("timeSlots") or []))
 
 
-async def test_nothing_of_a_file_with_a_fault_is_written(
+async def test_a_file_with_a_fault_writes_nothing(
     settings: Settings, movies: Movies, tmp_path: Path
 ) -> None:
     file = file_of(tmp_path, movie("alien"), movie("heat", slot(1, -1)))
@@ -156,7 +156,7 @@ async def test_nothing_of_a_file_with_a_fault_is_written(
     assert await movies.count_documents({}) == 0
 
 
-async def test_a_capacity_below_what_is_booked_is_refused_and_all_else_is_imported(
+async def test_a_capacity_below_the_bookings_refuses_only_its_movie(
     settings: Settings, movies: Movies, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await movies.insert_one(movie("heat", slot(1, 10, bookedCount=4), version=1))
@@ -169,7 +169,7 @@ async def test_a_capacity_below_what_is_booked_is_refused_and_all_else_is_import
     assert await stored(movies) == movie("heat", slot(1, 10, bookedCount=4), version=1)
 
 
-async def test_what_mongodb_itself_refuses_is_refused_by_its_line(
+async def test_what_mongodb_refuses_is_reported_with_its_line(
     settings: Settings, movies: Movies, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rule = {"$jsonSchema": {"required": ["title"]}}
@@ -187,7 +187,7 @@ async def test_what_mongodb_itself_refuses_is_refused_by_its_line(
 
 
 class Race(NamedTuple):
-    """What somebody else does between the reading and the writing, and what comes of both."""
+    """What another writer does between the read and the write, and what both result in."""
 
     meddling: Document
     given: Document
@@ -207,16 +207,16 @@ RACES: Final = {
     "a booking that needs the seats is kept": Race(
         {"$inc": NEW_VERSION | THREE_BOOKED}, slot(1, 5), [slot(1, bookedCount=7)], TOO_SMALL
     ),
-    "one by somebody who leaves the version alone, too": Race(
+    "a booking that leaves the version alone is kept, too": Race(
         {"$inc": THREE_BOOKED}, slot(1, 5), [slot(1, bookedCount=7)], TOO_SMALL
     ),
     "a slot is not added twice": Race(SLOT_2 | {"$inc": NEW_VERSION}, slot(2, 12), BOTH_SLOTS),
-    "nor by one who leaves the version alone": Race(SLOT_2, slot(2, 12), BOTH_SLOTS),
+    "a slot is not added twice, even at the same version": Race(SLOT_2, slot(2, 12), BOTH_SLOTS),
 }
 
 
 @pytest.mark.parametrize("race", RACES.values(), ids=RACES.keys())
-async def test_what_others_write_meanwhile_is_respected(
+async def test_what_others_write_during_an_import_is_kept(
     settings: Settings, movies: Movies, monkeypatch: pytest.MonkeyPatch, race: Race
 ) -> None:
     await movies.insert_one(movie("heat", slot(1, 10, bookedCount=4), version=1))
@@ -231,7 +231,7 @@ async def test_what_others_write_meanwhile_is_respected(
     assert await stored(movies) == movie("heat", *race.after, version=version)
 
 
-async def test_a_movie_that_somebody_else_added_meanwhile_is_changed_instead(
+async def test_a_movie_added_during_the_import_is_changed_instead(
     settings: Settings, movies: Movies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = movie("heat", slot(1, 10, bookedCount=3), version=5)
@@ -241,7 +241,7 @@ async def test_a_movie_that_somebody_else_added_meanwhile_is_changed_instead(
     assert await stored(movies) == movie("heat", slot(1, 12, bookedCount=3), version=6)
 
 
-async def test_an_import_gets_through_while_a_movie_is_booked_all_the_time(
+async def test_an_import_succeeds_while_a_movie_is_booked_constantly(
     settings: Settings, movies: Movies
 ) -> None:
     await import_documents(settings, [movie("heat", slot(1, 10_000)), movie("alien", slot())])
@@ -267,7 +267,7 @@ async def test_an_import_gets_through_while_a_movie_is_booked_all_the_time(
     assert after["version"] == booked + 1
 
 
-async def test_a_movie_that_others_change_for_ever_is_refused_at_last(
+async def test_a_movie_that_others_keep_changing_is_finally_refused(
     settings: Settings, movies: Movies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await movies.insert_one(movie("heat", version=1))
@@ -285,13 +285,13 @@ async def test_more_movies_than_one_batch_are_imported(settings: Settings, movie
     assert await movies.count_documents({"timeSlots.0.capacity": 10}) == len(given)
 
 
-async def test_an_import_without_mongodb_says_so() -> None:
+async def test_an_import_without_mongodb_ends_with_an_error() -> None:
     nowhere = Settings(mongodb_uri="mongodb://127.0.0.1:1/?timeoutMS=50")
     with pytest.raises(StoreUnusable, match="MongoDB cannot be reached"):
         await import_documents(nowhere, [movie()])
 
 
-async def test_standard_input_is_a_file_too(
+async def test_standard_input_can_be_imported(
     settings: Settings, movies: Movies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = json.dumps([movie("heat"), movie("alien")]).encode()
