@@ -30,7 +30,7 @@ from worker.broker.client_failures import translated_failures
 from worker.broker.connection import Connection, close_connection, connect
 from worker.broker.consumer import delivery_of
 from worker.broker.messages import Delivery, Message
-from worker.broker.publisher import Publisher
+from worker.broker.publisher import Publisher, not_ready, open_publisher
 from worker.broker.reply_address import reply_address
 from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, DirectChannel, open_channel
 from worker.broker.wire.decoding import Arrival, Properties
@@ -83,14 +83,14 @@ class DeadLetterQueue:
 
     def __init__(
         self,
-        connections: tuple[Connection, ...],
+        connection: Connection,
         channel: DirectChannel,
-        outlet: Publisher,
+        publisher: Publisher,
         count: int,
     ) -> None:
-        self._connections = connections
+        self._connection = connection
         self._channel = channel
-        self._outlet = outlet
+        self._publisher = publisher
         self._arrived: list[DeadLetter] = []
         self._arrival = asyncio.Event()
         self._page: dict[int, DeadLetter] = {}
@@ -101,26 +101,21 @@ class DeadLetterQueue:
         """How many dead letters there were when the queue was opened; no more are handed out."""
 
     @classmethod
-    async def open(cls, url: str) -> Self:
+    async def open(cls, url: str, publisher: Publisher) -> Self:
         """Connect, and see how many dead letters there are.
 
         Raises BrokerUnusable, also if there are consumers, for then the dead letters are theirs.
         """
-        connections: list[Connection] = []
+        connection = await connect(url, "looking at dead letters")
         try:
-            connections.append(await connect(url, "looking at dead letters"))
-            connections.append(await connect(url, "publishing for dead letters"))
-            with translated_failures(
-                f"{QUEUE} is not ready, start a worker once to have it declared", BrokerUnusable
-            ):
-                channel = await open_channel(connections[0], confirms=False)
-                outlet = Publisher(await open_channel(connections[1], confirms=True))
+            with translated_failures(not_ready(QUEUE), BrokerUnusable):
+                channel = await open_channel(connection, confirms=False)
                 declared = await _declared(channel)
             _require_no_consumers(declared.consumer_count or 0)
         except BaseException:
-            await asyncio.gather(*(close_connection(connection) for connection in connections))
+            await close_connection(connection)
             raise
-        return cls(tuple(connections), channel, outlet, declared.message_count or 0)
+        return cls(connection, channel, publisher, declared.message_count or 0)
 
     async def pages(self) -> AsyncGenerator[list[DeadLetter]]:
         """The dead letters, PAGE_SIZE at a time, from the oldest on; raises SessionLost.
@@ -141,7 +136,7 @@ class DeadLetterQueue:
 
     async def publish(self, messages: Sequence[Message]) -> list[bool]:
         """Publish and wait for the broker's word on each message; see Publisher."""
-        return await self._outlet.publish(messages)
+        return await self._publisher.publish(messages)
 
     async def remove(self, dead_letters: Iterable[DeadLetter]) -> None:
         """Take dead letters of the last page out of the queue for good."""
@@ -156,7 +151,7 @@ class DeadLetterQueue:
         self._keep([dead_letter.delivery.tag for dead_letter in self._arrived])
         with suppress(SessionLost), translated_failures("returning dead letters"):
             await self._return()
-        await asyncio.gather(*(close_connection(connection) for connection in self._connections))
+        await close_connection(self._connection)
 
     def _keep(self, tags: Sequence[int]) -> None:
         if tags:
@@ -190,7 +185,7 @@ class DeadLetterQueue:
         """The next dead letters, ``most`` unless there are fewer left."""
         with translated_failures(f"consuming from {QUEUE}"):
             if self._kept_here_count >= KEPT_PER_CHANNEL:
-                self._channel = await open_channel(self._connections[0], confirms=False)
+                self._channel = await open_channel(self._connection, confirms=False)
                 self._kept_here_count = 0
             await self._channel.basic_qos(prefetch_count=most, timeout=RPC_TIMEOUT_SECONDS)
             tag = await self._channel.consume(QUEUE, self._on_arrival)
@@ -221,11 +216,14 @@ class DeadLetterQueue:
 @asynccontextmanager
 async def open_dead_letters(url: str) -> AsyncGenerator[DeadLetterQueue]:
     """The dead letters; raises BrokerUnusable, also while somebody else consumes them."""
-    queue = await DeadLetterQueue.open(url)
-    try:
-        yield queue
-    finally:
-        await queue.close()
+    # On a connection of its own: an alarm, which blocks publishers, must not keep dead letters
+    # from being returned.
+    async with open_publisher(url, "publishing for dead letters") as publisher:
+        queue = await DeadLetterQueue.open(url, publisher)
+        try:
+            yield queue
+        finally:
+            await queue.close()
 
 
 async def _declared(channel: DirectChannel) -> Queue.DeclareOk:

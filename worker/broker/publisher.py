@@ -10,17 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from aiormq.abc import ChannelFrame
 
 from worker.broker.client_failures import explain, translated_failures
+from worker.broker.connection import close_connection, connect
 from worker.broker.messages import Message
-from worker.broker.wire.channel import DirectChannel
+from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, DirectChannel, open_channel
 from worker.broker.wire.decoding import Confirmation
 from worker.broker.wire.encoding import publish_frames
-from worker.errors import SessionLost
+from worker.errors import BrokerUnusable, SessionLost
 
 log: Final = logging.getLogger(__name__)
 
@@ -47,6 +49,11 @@ class Publisher:
         channel.on_return = self._on_return
         channel.closing.add_done_callback(self._on_channel_closed)
 
+    @property
+    def closing(self) -> asyncio.Future[None]:
+        """Done as soon as the channel is closed, by whichever side; fails with the reason."""
+        return self._channel.closing
+
     async def publish(self, messages: Sequence[Message]) -> list[bool]:
         """Publish in order and wait for the broker's word on each; False for a refused message.
 
@@ -63,6 +70,19 @@ class Publisher:
             if messages:
                 await self._confirmed(batch)
         return batch.taken
+
+    async def publish_all(self, messages: Sequence[Message], kind: str, target: str) -> None:
+        """Publish a chunk, all of which must be confirmed; raises as ``publish`` does.
+
+        Also raises BrokerUnusable, with how many of the chunk were confirmed, if the ``target``
+        is a full queue and refuses any of them. ``kind`` is what the messages are.
+        """
+        confirmed = await self.publish(messages)
+        if not all(confirmed):
+            raise BrokerUnusable(
+                f"RabbitMQ takes only {confirmed.count(True)} of the next {len(messages)} {kind}, "
+                f"because {target} is full"
+            )
 
     async def _write(self, batch: _Batch, start: int, messages: Sequence[Message]) -> None:
         if self._channel.is_closed:
@@ -134,6 +154,34 @@ class _Batch:
             self.all_confirmed.set_exception(failure)
             # Looked at, or asyncio complains of one that nobody waits for any more.
             self.all_confirmed.exception()
+
+
+@asynccontextmanager
+async def open_publisher(
+    url: str, purpose: str, *, exchange: str | None = None, queue: str | None = None
+) -> AsyncGenerator[Publisher]:
+    """A publisher on a connection of its own.
+
+    Raises BrokerUnusable, also if the exchange or the queue it is meant for does not exist.
+    """
+    connection = await connect(url, purpose)
+    try:
+        with translated_failures("opening a channel", BrokerUnusable):
+            channel = await open_channel(connection, confirms=True)
+        if exchange is not None:
+            with translated_failures(not_ready(exchange), BrokerUnusable):
+                await channel.exchange_declare(exchange, passive=True, timeout=RPC_TIMEOUT_SECONDS)
+        if queue is not None:
+            with translated_failures(not_ready(queue), BrokerUnusable):
+                await channel.queue_declare(queue, passive=True, timeout=RPC_TIMEOUT_SECONDS)
+        yield Publisher(channel)
+    finally:
+        await close_connection(connection)
+
+
+def not_ready(name: str) -> str:
+    """What an operator reads when an exchange or a queue cannot be used yet."""
+    return f"{name} is not ready, start a worker once to have it declared"
 
 
 def _complain(batch: _Batch) -> None:

@@ -14,7 +14,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Never
 
@@ -24,12 +23,10 @@ from rich.progress import Progress
 
 from contracts import InvalidRequest, OutcomeEvent, ReservationRequest, UnreadableRequest, topology
 from contracts.messages import MovieId, read_request
-from worker.broker.client_failures import explain, translated_failures
-from worker.broker.connection import close_connection, connect
+from worker.broker.client_failures import explain
 from worker.broker.messages import Message
-from worker.broker.publisher import Publisher
+from worker.broker.publisher import Publisher, open_publisher
 from worker.broker.subscription import Incoming, Received, subscribe
-from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, open_channel
 from worker.commands.terminal import print_line
 from worker.errors import BadInput, BrokerUnusable, SessionLost, WorkerError
 from worker.settings import Settings
@@ -154,8 +151,11 @@ async def publish_requests(
     Raises BadInput for what is no file of lines, BrokerUnusable when RabbitMQ does not take them,
     OutcomesMissing when none comes for ``quiet_seconds``, WorkerError when nobody reads them.
     """
+    name = topology.REQUESTS
     with _open(file) as source:
-        async with _publishing(settings.amqp_url) as (publisher, lost):
+        async with open_publisher(
+            settings.amqp_url, "publishing requests", exchange=name, queue=name
+        ) as publisher:
             if not wait:
                 await _publish_all(source, publisher, None)
                 return
@@ -169,7 +169,7 @@ async def publish_requests(
                 await asyncio.wait({following})
                 if not following.cancelled():
                     await following
-                await _complete(outcomes, quiet_seconds, lost)
+                await _complete(outcomes, quiet_seconds, publisher.closing)
     print(outcomes, file=sys.stderr)
 
 
@@ -186,7 +186,8 @@ async def _publish_all(source: io.FileIO, publisher: Publisher, outcomes: Outcom
             async for chunk in chunks_of(source):
                 if outcomes:
                     outcomes.expect(chunk)
-                await _publish(chunk, publisher)
+                messages = [message_of(line) for line in chunk]
+                await publisher.publish_all(messages, "requests", f"the queue {topology.REQUESTS}")
                 count += len(chunk)
                 faulty = [f"line {line.number}: {line.fault}" for line in chunk if line.fault]
                 faulty_count += len(faulty)
@@ -200,15 +201,6 @@ async def _publish_all(source: io.FileIO, publisher: Publisher, outcomes: Outcom
     print(f"published {count} requests in {time.perf_counter() - begun:.1f} s", file=sys.stderr)
 
 
-async def _publish(chunk: Sequence[Line], publisher: Publisher) -> None:
-    taken = await publisher.publish([message_of(line) for line in chunk])
-    if not all(taken):
-        raise BrokerUnusable(
-            f"RabbitMQ takes only {taken.count(True)} of the next {len(chunk)} requests, because "
-            f"the queue {topology.REQUESTS} is full"
-        )
-
-
 async def _complete(outcomes: Outcomes, quiet_seconds: float, lost: asyncio.Future[None]) -> None:
     """Wait for the rest, unless the connection goes: then nothing can come any more."""
     completing = asyncio.create_task(outcomes.complete(quiet_seconds))
@@ -220,23 +212,6 @@ async def _complete(outcomes: Outcomes, quiet_seconds: float, lost: asyncio.Futu
         await completing
     finally:
         completing.cancel()
-
-
-@asynccontextmanager
-async def _publishing(url: str) -> AsyncIterator[tuple[Publisher, asyncio.Future[None]]]:
-    """A publisher of requests, and what is done as soon as its channel is lost."""
-    name = topology.REQUESTS
-    connection = await connect(url, "publishing requests")
-    try:
-        with translated_failures(
-            f"{name} is not ready, start a worker once to have it declared", BrokerUnusable
-        ):
-            channel = await open_channel(connection, confirms=True)
-            await channel.exchange_declare(name, passive=True, timeout=RPC_TIMEOUT_SECONDS)
-            await channel.queue_declare(name, passive=True, timeout=RPC_TIMEOUT_SECONDS)
-        yield Publisher(channel), channel.closing
-    finally:
-        await close_connection(connection)
 
 
 def _open(file: str) -> io.FileIO:

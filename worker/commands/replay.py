@@ -16,8 +16,7 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from contracts import OutcomeEvent, topology
 from worker.broker.messages import Delivery, Message
-from worker.broker.outlet import outlet
-from worker.broker.publisher import Publisher
+from worker.broker.publisher import open_publisher
 from worker.commands.prompt import require_consent
 from worker.errors import BadInput, BrokerUnusable, WorkerError
 from worker.service.announcement import outcome_events
@@ -82,7 +81,9 @@ async def _replay(settings: Settings, ledger: Ledger, selection: Selection, coun
     stderr = Console(stderr=True)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     async with (
-        outlet(settings.amqp_url, topology.EVENTS, "replaying events") as publisher,
+        open_publisher(
+            settings.amqp_url, "replaying events", exchange=topology.EVENTS
+        ) as publisher,
         aclosing(ledger.selected(selection)) as batches,
     ):
         hidden = not stderr.is_terminal
@@ -90,7 +91,8 @@ async def _replay(settings: Settings, ledger: Ledger, selection: Selection, coun
             bar = progress.add_task("publishing", total=count)
             try:
                 async for outcomes in batches:
-                    await _publish(publisher, [event_of(outcome) for outcome in outcomes])
+                    events = [event_of(outcome) for outcome in outcomes]
+                    await publisher.publish_all(events, "events", f"a queue at {topology.EVENTS}")
                     published_count += len(outcomes)
                     progress.advance(bar, len(outcomes))
             except BrokerUnusable as failure:
@@ -108,15 +110,6 @@ async def _replay(settings: Settings, ledger: Ledger, selection: Selection, coun
     print(
         f"published {published_count:,} recorded outcomes in {seconds:.1f} s{skipped}", flush=True
     )
-
-
-async def _publish(publisher: Publisher, events: list[Message]) -> None:
-    confirmed = await publisher.publish(events)
-    if not all(confirmed):
-        raise BrokerUnusable(
-            f"RabbitMQ takes only {confirmed.count(True)} of the next {len(events)} events, "
-            f"because a queue at {topology.EVENTS} is full"
-        )
 
 
 async def _missing(ledger: Ledger, selection: Selection) -> list[str]:
