@@ -23,7 +23,7 @@ from tests.acceptance.client import DEADLINE_SECONDS, REQUESTS, Received
 from tests.acceptance.processes import ROOT
 from tests.unit.values import NOW
 from worker.broker.subscription import Received as Event
-from worker.commands import publish as feeding
+from worker.commands import publish as publish_command
 from worker.commands.publish import Line, Outcomes, OutcomesMissing, chunks_of, publish_requests
 from worker.errors import BadInput, BrokerUnusable, SessionLost
 from worker.settings import Settings, environment_of
@@ -71,7 +71,7 @@ async def test_each_line_is_published_as_it_is_and_routed_by_its_movie(
 async def test_lines_that_will_be_refused_are_counted_and_the_first_are_shown(
     settings: Settings, tmp_path: Path, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feeding, "READ_BYTES", 2 * len(GARBAGE))
+    monkeypatch.setattr(publish_command, "READ_BYTES", 2 * len(GARBAGE))
     faulty = request_for("heat", people=0)
     file = file_of(tmp_path, request_for("heat"), faulty, *[GARBAGE] * 8)
     await publish_requests(settings, file, wait=False)
@@ -211,7 +211,7 @@ async def test_a_broker_that_goes_away_is_noticed(
 ) -> None:
     said = "waiting for outcomes: " if wait else "publishing: .*; 1 requests were published before"
     requests = [request_for("heat")] * (1 if wait else 2)
-    monkeypatch.setattr(feeding, "READ_BYTES", len(encoded(requests[0])) + 1)
+    monkeypatch.setattr(publish_command, "READ_BYTES", len(encoded(requests[0])) + 1)
     async with wire_to(settings.amqp_url) as (url, cut):
 
         async def then_cut(source: FileIO) -> AsyncIterator[list[Line]]:
@@ -219,7 +219,7 @@ async def test_a_broker_that_goes_away_is_noticed(
                 yield chunk
                 cut()
 
-        monkeypatch.setattr(feeding, "chunks_of", then_cut)
+        monkeypatch.setattr(publish_command, "chunks_of", then_cut)
         there = settings.model_copy(update={"amqp_url": url})
         with pytest.raises(SessionLost, match=said) as raised:
             await publish_requests(there, file_of(tmp_path, *requests, b""), wait=wait)
@@ -237,7 +237,7 @@ async def test_the_file_is_looked_for_before_the_broker(tmp_path: Path) -> None:
 async def test_a_line_too_long_for_any_request_ends_the_publishing(
     settings: Settings, tmp_path: Path
 ) -> None:
-    file = file_of(tmp_path, GARBAGE, b"x" * (2 * feeding.LINE_BYTES_MAX), GARBAGE)
+    file = file_of(tmp_path, GARBAGE, b"x" * (2 * publish_command.LINE_BYTES_MAX), GARBAGE)
     with pytest.raises(BadInput, match=r"line 2 is longer than 1048576 .*; 1 requests"):
         await publish_requests(settings, file, wait=False)
 
@@ -246,7 +246,7 @@ async def test_a_line_too_long_for_any_request_ends_the_publishing(
 async def test_lines_are_whole_and_numbered_however_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_bytes: int
 ) -> None:
-    monkeypatch.setattr(feeding, "READ_BYTES", read_bytes)
+    monkeypatch.setattr(publish_command, "READ_BYTES", read_bytes)
     file = file_of(tmp_path, b"one", b"", b"three\r", b"", b"five", b"\xffsix")
     with FileIO(file) as source:
         lines = [line async for chunk in chunks_of(source) for line in chunk]
