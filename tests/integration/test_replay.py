@@ -112,7 +112,7 @@ async def test_many_events_are_published_only_when_somebody_says_yes(
     capsys: Shown,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(replay, "ASKED_ABOVE", 3)
+    monkeypatch.setattr(replay, "CONFIRM_ABOVE", 3)
     with pytest.raises(BadInput, match="Publish 8 recorded outcomes again") as refusal:
         await replay_outcomes(settings, Selection(), everything=True)
     assert refusal.value.exit_code == 2

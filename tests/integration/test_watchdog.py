@@ -31,8 +31,8 @@ SILENT_LOOKS: Final = 40
 
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 1)
+    monkeypatch.setattr(watchdog, "CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(watchdog, "ANSWER_TIMEOUT_SECONDS", 1)
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ async def looks(session: Session, number: int) -> None:
     """Let the watchdog look so often; raises what it raises."""
     enough = asyncio.Event()
     count = 0
-    look = session._watchdog._look
+    look = session._watchdog._query
 
-    async def counted() -> watchdog.Look:
+    async def counted() -> watchdog.QueueStatus:
         nonlocal count
         found = await look()
         count += 1
@@ -64,7 +64,7 @@ async def looks(session: Session, number: int) -> None:
             enough.set()
         return found
 
-    session._watchdog._look = counted  # type: ignore[method-assign]
+    session._watchdog._query = counted  # type: ignore[method-assign]
     watching = asyncio.create_task(session.watch())
     reached = asyncio.create_task(enough.wait())
     await asyncio.wait({watching, reached}, return_when=asyncio.FIRST_COMPLETED)
@@ -190,7 +190,7 @@ async def test_a_session_that_takes_nothing_more_because_it_stops_goes_on(
 async def test_what_is_held_can_be_handed_back_whenever_the_watchdog_is_called_off(
     session: Session, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(watchdog, "CHECK_SECONDS", 0)
     await client.publish({})
     await session.consumer.collect(1)
     for ticks in range(20):

@@ -19,8 +19,8 @@ from worker.broker.wire.decoding import (
     Confirmation,
     Properties,
     body_size,
-    read_arrival,
     read_confirmation,
+    read_delivered_message,
     read_properties,
     read_returned_exchange,
 )
@@ -153,7 +153,7 @@ def test_a_large_table_inside_the_headers_is_left_out_and_a_small_one_is_not() -
 
 def test_a_delivery_is_read_with_its_tag_and_its_routing_key() -> None:
     method = payload(Basic.Deliver("a-tag", 2**40, redelivered=True, exchange="e", routing_key="k"))
-    arrival = read_arrival(method, header(4, correlation_id="c"), b"body")
+    arrival = read_delivered_message(method, header(4, correlation_id="c"), b"body")
     assert (arrival.tag, arrival.routing_key, arrival.body) == (2**40, "k", b"body")
     assert arrival.properties == Properties(correlation_id="c")
 
@@ -161,20 +161,20 @@ def test_a_delivery_is_read_with_its_tag_and_its_routing_key() -> None:
 @pytest.mark.parametrize("redelivered", [True, False])
 def test_a_delivery_says_whether_it_has_been_delivered_before(redelivered: bool) -> None:
     method = payload(Basic.Deliver("a-tag", 7, redelivered, exchange="e", routing_key="k"))
-    assert read_arrival(method, header(), b"").redelivered is redelivered
+    assert read_delivered_message(method, header(), b"").redelivered is redelivered
 
 
 def test_a_routing_key_that_does_not_decode_is_left_out() -> None:
     method = payload(Basic.Deliver("a-tag", 7, exchange="e", routing_key="xyz"))
-    arrival = read_arrival(method.replace(b"xyz", b"\xff\xfe\xfd"), header(), b"")
+    arrival = read_delivered_message(method.replace(b"xyz", b"\xff\xfe\xfd"), header(), b"")
     assert (arrival.tag, arrival.routing_key) == (7, "")
 
 
 @pytest.mark.parametrize("multiple", [True, False])
 def test_a_confirmation_is_read_with_its_tag_and_its_word(multiple: bool) -> None:
     ack, nack = Basic.Ack(2**33, multiple), Basic.Nack(5, multiple, requeue=True)
-    assert read_confirmation(payload(ack)) == Confirmation(2**33, multiple, taken=True)
-    assert read_confirmation(payload(nack)) == Confirmation(5, multiple, taken=False)
+    assert read_confirmation(payload(ack)) == Confirmation(2**33, multiple, is_ack=True)
+    assert read_confirmation(payload(nack)) == Confirmation(5, multiple, is_ack=False)
 
 
 def test_a_returned_message_names_the_exchange_that_had_no_queue_for_it() -> None:

@@ -15,7 +15,7 @@ from pamqp.commands import Basic, Connection
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from worker.broker.wire.decoding import Arrival, read_arrival
+from worker.broker.wire.decoding import DeliveredMessage, read_delivered_message
 from worker.broker.wire.demultiplexer import HEARTBEAT, Demultiplexer
 
 DIVERTED: Final = 1
@@ -85,17 +85,19 @@ def test_everything_arrives_whole_and_in_order_however_the_network_cuts_it(
 
 def test_a_delivery_is_put_together_from_its_frames() -> None:
     (message,), _ = flown([delivery(3, b"in ", b"two ", b"frames")])
-    arrival = read_arrival(*message)
+    arrival = read_delivered_message(*message)
     assert (arrival.tag, arrival.routing_key, arrival.body) == (3, "heat", b"in two frames")
     assert (arrival.properties.correlation_id, arrival.properties.content_type) == ("c", "t")
 
 
 def test_deliveries_on_two_channels_do_not_mix() -> None:
     first, second = delivery(1, b"first"), delivery(2, b"second", channel=OTHER)
-    taken: list[Arrival] = []
+    taken: list[DeliveredMessage] = []
     demultiplexer = Demultiplexer(lambda _: None)
     for channel in (DIVERTED, OTHER):
-        demultiplexer.route(channel, lambda *message: taken.append(read_arrival(*message)))
+        demultiplexer.route(
+            channel, lambda *message: taken.append(read_delivered_message(*message))
+        )
     size_of_method = 8 + struct.unpack_from(">I", first, 3)[0]
     demultiplexer(first[:size_of_method] + second + first[size_of_method:])
     assert [arrival.body for arrival in taken] == [b"second", b"first"]
@@ -123,5 +125,5 @@ def test_a_stream_that_holds_no_frames_is_left_to_the_client_from_there_on() -> 
     garbled = method(Basic.Ack(5, multiple=True))[:-1] + b"\x00"
     rest = garbled + delivery(2, b"two")
     taken, passed = flown([delivery(1, b"one"), rest, delivery(3, b"three")])
-    assert [read_arrival(*message).tag for message in taken] == [1]
+    assert [read_delivered_message(*message).tag for message in taken] == [1]
     assert passed == HEARTBEAT + rest + delivery(3, b"three")

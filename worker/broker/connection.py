@@ -90,8 +90,8 @@ async def connect(url: str, purpose: str) -> Connection:
             )
     except ValueError as failure:
         # A host that is no name, certificates that are no base64: nobody checks them earlier.
-        told = without_secrets(explain(failure), url)
-        raise BrokerUnusable(f"{place}: the URL cannot be used: {told}") from None
+        reason = without_secrets(explain(failure), url)
+        raise BrokerUnusable(f"{place}: the URL cannot be used: {reason}") from None
 
 
 def _require_files(target: URL, place: str) -> None:

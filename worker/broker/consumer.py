@@ -13,7 +13,7 @@ from contracts import topology
 from worker.broker.client_failures import translated_failures
 from worker.broker.messages import Delivery
 from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, DirectChannel
-from worker.broker.wire.decoding import Arrival
+from worker.broker.wire.decoding import DeliveredMessage
 
 SLOW_START_PREFETCH: Final = 1
 """How a session begins: what killed the last worker is at the head of the queue, and whatever is
@@ -32,11 +32,11 @@ class Consumer:
     def __init__(self, channel: DirectChannel) -> None:
         self._channel = channel
         self._waiting: deque[Delivery] = deque()
-        self._arrived = asyncio.Event()
+        self._wake_up = asyncio.Event()
         self._consumer_tag = ""
         self._prefetch_count = 0
         self._slow_start = False
-        self._changing = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._stopped = False
         self._last_tag = 0
         self._settled_tag = 0
@@ -74,12 +74,12 @@ class Consumer:
         is the next batch. What may be poison is a batch of its own.
         """
         while not self._waiting and not self._stopped:
-            self._arrived.clear()
-            await self._arrived.wait()
+            self._wake_up.clear()
+            await self._wake_up.wait()
         if self._stopped:
             return []
         batch = [self._waiting.popleft()]
-        while self._waiting and len(batch) < most and not _parts(batch[-1], self._waiting[0]):
+        while self._waiting and len(batch) < most and _may_share_batch(batch[-1], self._waiting[0]):
             batch.append(self._waiting.popleft())
         return batch
 
@@ -89,7 +89,7 @@ class Consumer:
         Batches are settled in the order in which they were collected, so one acknowledgement
         covers everything up to the last tag that is not settled by itself.
         """
-        async with self._changing:
+        async with self._lock:
             has_poison = any(delivery.may_be_poison for delivery in batch)
             if not self._slow_start or has_poison or self._stopped:
                 await self._settle(batch, failed)
@@ -109,11 +109,11 @@ class Consumer:
         if self._stopped:
             return
         try:
-            async with self._changing:
+            async with self._lock:
                 await self._cancel()
         finally:
             self._stopped = True
-            self._arrived.set()
+            self._wake_up.set()
 
     async def hand_back(self) -> int:
         """Return everything unsettled to the queue for others, and say how many that were.
@@ -132,7 +132,7 @@ class Consumer:
             await self._channel.basic_qos(
                 prefetch_count=prefetch_count, timeout=RPC_TIMEOUT_SECONDS
             )
-            self._consumer_tag = await self._channel.consume(topology.REQUESTS, self._on_arrival)
+            self._consumer_tag = await self._channel.consume(topology.REQUESTS, self._on_delivery)
 
     async def _cancel(self) -> None:
         with translated_failures("cancelling the consumer"):
@@ -149,31 +149,31 @@ class Consumer:
                 await self._channel.basic_ack(max(tags), multiple=True, wait=False)
             self._settled_tag = max(delivery.tag for delivery in batch)
 
-    def _on_arrival(self, arrival: Arrival) -> None:
-        self._last_tag = arrival.tag
-        self._waiting.append(delivery_of(arrival))
-        self._arrived.set()
+    def _on_delivery(self, message: DeliveredMessage) -> None:
+        self._last_tag = message.tag
+        self._waiting.append(delivery_of(message))
+        self._wake_up.set()
 
     def _on_cancelled(self, _frame: Basic.Cancel) -> None:
         if not self.cancelled_by_broker.done():
             self.cancelled_by_broker.set_result(None)
 
 
-def _parts(one: Delivery, other: Delivery) -> bool:
-    """Whether these two may not be in one batch."""
-    return one.may_be_poison or other.may_be_poison
+def _may_share_batch(one: Delivery, other: Delivery) -> bool:
+    """Whether these two may be in one batch."""
+    return not (one.may_be_poison or other.may_be_poison)
 
 
-def delivery_of(arrival: Arrival) -> Delivery:
-    """What the pipeline needs to know of an arrival."""
-    properties = arrival.properties
+def delivery_of(message: DeliveredMessage) -> Delivery:
+    """What the pipeline needs to know of a delivered message."""
+    properties = message.properties
     headers = properties.headers or {}
     # Before the first failure the broker sets no count, and the publisher's own would pass.
-    failures = headers.get(DELIVERY_COUNT) if arrival.redelivered else 0
+    failures = headers.get(DELIVERY_COUNT) if message.redelivered else 0
     return Delivery(
-        tag=arrival.tag,
-        body=arrival.body,
-        routing_key=arrival.routing_key,
+        tag=message.tag,
+        body=message.body,
+        routing_key=message.routing_key,
         failures=failures if isinstance(failures, int) else 0,
         content_type=properties.content_type,
         content_encoding=properties.content_encoding,

@@ -4,8 +4,8 @@ A quorum queue has no way to look at a message without taking it out and returni
 costs differs: until RabbitMQ 3.13 nothing, as the queue has no delivery limit; from 4.0 to 4.2 each
 return counts towards the limit of 20 that such a queue has there, and beyond it the dead letter
 would be dropped; from 4.3 on a nack does not count. So a dead letter that has been returned
-RENEWED_AFTER_RETURNS times is put back as a new copy, and its old one removed when the broker has
-confirmed the copy. However often one looks, nothing is lost.
+REPUBLISHED_AFTER_RETURNS times is put back as a new copy, and its old one removed when the broker
+has confirmed the copy. However often one looks, nothing is lost.
 
 Dead letters come in pages, each from a consumer of its own that ends before the page is handed
 on: so no more than a page is in memory, while those that were seen already stay with the
@@ -33,14 +33,14 @@ from worker.broker.messages import Delivery, Message
 from worker.broker.publisher import Publisher, not_ready, open_publisher
 from worker.broker.reply_address import reply_address
 from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, DirectChannel, open_channel
-from worker.broker.wire.decoding import Arrival, Properties
+from worker.broker.wire.decoding import DeliveredMessage, Properties
 from worker.errors import BrokerUnusable, SessionLost
 
 QUEUE: Final = topology.DEAD_LETTERS
 
 PAGE_SIZE: Final = 500
 """At most 32 MB of bodies where each is as long as a request may be."""
-RENEWED_AFTER_RETURNS: Final = 10
+REPUBLISHED_AFTER_RETURNS: Final = 10
 """Half of the delivery limit that RabbitMQ 4 gives to a queue without one."""
 KEPT_PER_CHANNEL: Final = 2000
 """For each acknowledgement RabbitMQ walks past all that is unsettled before it on its channel; and
@@ -52,7 +52,7 @@ RETURNED_SECONDS: Final = 5
 RETURNED_POLL_SECONDS: Final = 0.02
 """How long one waits to see dead letters in their queue again, and how often one looks; they may be
 gone from there once more, if somebody else takes them."""
-PATIENCE_SECONDS: Final = 1
+IDLE_SECONDS: Final = 1
 """After so long without a dead letter one asks the broker whether there are any left."""
 
 
@@ -92,7 +92,7 @@ class DeadLetterQueue:
         self._channel = channel
         self._publisher = publisher
         self._arrived: list[DeadLetter] = []
-        self._arrival = asyncio.Event()
+        self._has_arrived = asyncio.Event()
         self._page: dict[int, DeadLetter] = {}
         self._kept: list[_Kept] = []
         self._kept_here_count = 0
@@ -124,13 +124,13 @@ class DeadLetterQueue:
         """
         seen_count = 0
         while seen_count < self.count:
-            page = await self._take(min(PAGE_SIZE, self.count - seen_count))
+            page = await self._fetch(min(PAGE_SIZE, self.count - seen_count))
             if not page:
                 return  # Somebody else was faster.
             seen_count += len(page)
             self._page = {dead_letter.delivery.tag: dead_letter for dead_letter in page}
             yield page
-            await self._renew([p for p in self._page.values() if _is_worn(p)])
+            await self._republish([p for p in self._page.values() if _was_returned_often(p)])
             self._keep(list(self._page))
             self._page.clear()
 
@@ -169,9 +169,9 @@ class DeadLetterQueue:
                     await channel.basic_nack(kept.last_tag, multiple=True, requeue=True, wait=False)
                     expected += kept.count
                 # Where somebody else takes dead letters, there is no order to keep.
-                is_alone = is_alone and await self._are_there(expected)
+                is_alone = is_alone and await self._wait_until_ready(expected)
 
-    async def _are_there(self, expected: int) -> bool:
+    async def _wait_until_ready(self, expected: int) -> bool:
         """Wait until so many dead letters are ready; False if that takes too long."""
         # Without a timeout, which would cancel the question, and with it the channel.
         end = time.monotonic() + RETURNED_SECONDS
@@ -181,36 +181,36 @@ class DeadLetterQueue:
             await asyncio.sleep(RETURNED_POLL_SECONDS)
         return True
 
-    async def _take(self, most: int) -> list[DeadLetter]:
+    async def _fetch(self, most: int) -> list[DeadLetter]:
         """The next dead letters, ``most`` unless there are fewer left."""
         with translated_failures(f"consuming from {QUEUE}"):
             if self._kept_here_count >= KEPT_PER_CHANNEL:
                 self._channel = await open_channel(self._connection, confirms=False)
                 self._kept_here_count = 0
             await self._channel.basic_qos(prefetch_count=most, timeout=RPC_TIMEOUT_SECONDS)
-            tag = await self._channel.consume(QUEUE, self._on_arrival)
+            tag = await self._channel.consume(QUEUE, self._on_delivery)
             while len(self._arrived) < most:
-                self._arrival.clear()
+                self._has_arrived.clear()
                 try:
-                    await asyncio.wait_for(self._arrival.wait(), PATIENCE_SECONDS)
+                    await asyncio.wait_for(self._has_arrived.wait(), IDLE_SECONDS)
                 except TimeoutError:
                     if not (await _declared(self._channel)).message_count:
                         break
             await self._channel.basic_cancel(tag, timeout=RPC_TIMEOUT_SECONDS)
-        taken, self._arrived = self._arrived, []
-        return taken
+        fetched, self._arrived = self._arrived, []
+        return fetched
 
-    async def _renew(self, dead_letters: Sequence[DeadLetter]) -> None:
+    async def _republish(self, dead_letters: Sequence[DeadLetter]) -> None:
         """Put copies in the place of dead letters that were returned often."""
         if dead_letters:
-            confirmed = await self.publish([_copy(dead_letter) for dead_letter in dead_letters])
+            confirmed = await self.publish([_copy_of(dead_letter) for dead_letter in dead_letters])
             await self.remove(
                 dead_letter for dead_letter, ok in zip(dead_letters, confirmed, strict=True) if ok
             )
 
-    def _on_arrival(self, arrival: Arrival) -> None:
-        self._arrived.append(_dead_letter(arrival))
-        self._arrival.set()
+    def _on_delivery(self, message: DeliveredMessage) -> None:
+        self._arrived.append(_dead_letter(message))
+        self._has_arrived.set()
 
 
 @asynccontextmanager
@@ -239,11 +239,11 @@ def _require_no_consumers(count: int) -> None:
         )
 
 
-def _is_worn(dead_letter: DeadLetter) -> bool:
-    return dead_letter.delivery.failures >= RENEWED_AFTER_RETURNS
+def _was_returned_often(dead_letter: DeadLetter) -> bool:
+    return dead_letter.delivery.failures >= REPUBLISHED_AFTER_RETURNS
 
 
-def _copy(dead_letter: DeadLetter) -> Message:
+def _copy_of(dead_letter: DeadLetter) -> Message:
     """The dead letter again, with everything that a worker puts on one."""
     delivery, properties = dead_letter.delivery, dead_letter.properties
     texts = {name: value for name, value in dead_letter.headers.items() if isinstance(value, str)}
@@ -263,5 +263,5 @@ def _copy(dead_letter: DeadLetter) -> Message:
     )
 
 
-def _dead_letter(arrival: Arrival) -> DeadLetter:
-    return DeadLetter(delivery_of(arrival), arrival.properties)
+def _dead_letter(message: DeliveredMessage) -> DeadLetter:
+    return DeadLetter(delivery_of(message), message.properties)

@@ -22,7 +22,7 @@ from worker.errors import BrokerForbids, BrokerUnusable, SessionLost
 ANSWER_TIMEOUT_SECONDS: Final = 5
 """A broker under an alarm reads nothing from who publishes; then a refusal has to show later."""
 
-WRITTEN_TO: Final = (topology.EVENTS, topology.DEAD_LETTERS)
+PUBLISHED_TO: Final = (topology.EVENTS, topology.DEAD_LETTERS)
 
 ROUTING_KEY: Final = topology.event_routing_key("confirmed", None)
 """Like that of an event, for a broker with topic permissions."""
@@ -42,7 +42,7 @@ async def require_permissions(connection: Connection, *, may_be_blocked: bool) -
     """
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
-            refused = [name for name in WRITTEN_TO if not await _may_publish(connection, name)]
+            refused = [name for name in PUBLISHED_TO if not await _may_publish(connection, name)]
     except TimeoutError:
         if may_be_blocked:
             return
@@ -51,22 +51,22 @@ async def require_permissions(connection: Connection, *, may_be_blocked: bool) -
             "publishes: a memory or disk alarm blocks it"
         ) from None
     if refused:
-        raise BrokerForbids(refusal("write", refused))
+        raise BrokerForbids(missing_permission("write", refused))
 
 
-def refusal(permission: str, names: list[str]) -> str:
+def missing_permission(permission: str, names: list[str]) -> str:
     """What is missing, and what gives it."""
     return f"this RabbitMQ user lacks {permission} on {', '.join(names)}: {GRANT}"
 
 
 @contextmanager
-def reading_refused() -> Iterator[None]:
+def translated_access_refusal() -> Iterator[None]:
     """Say of a refused consumer what is missing, which makes it no matter of trying again."""
     try:
         yield
     except SessionLost as failure:
         if isinstance(failure.__cause__, ChannelAccessRefused):
-            raise BrokerForbids(refusal("read", [topology.REQUESTS])) from failure
+            raise BrokerForbids(missing_permission("read", [topology.REQUESTS])) from failure
         raise
 
 

@@ -68,8 +68,8 @@ class Publisher:
             for start in range(0, len(messages), MESSAGES_PER_WRITE):
                 await self._write(batch, start, messages[start : start + MESSAGES_PER_WRITE])
             if messages:
-                await self._confirmed(batch)
-        return batch.taken
+                await self._wait_for_confirms(batch)
+        return batch.results
 
     async def publish_all(self, messages: Sequence[Message], kind: str, target: str) -> None:
         """Publish a chunk, all of which must be confirmed; raises as ``publish`` does.
@@ -94,18 +94,20 @@ class Publisher:
             self._unconfirmed[self._last_tag] = (batch, position)
         await self._channel.write_queue.put(ChannelFrame(payload, should_close=False))
 
-    async def _confirmed(self, batch: _Batch) -> None:
-        complaining = asyncio.get_running_loop().call_later(SLOW_CONFIRM_SECONDS, _complain, batch)
+    async def _wait_for_confirms(self, batch: _Batch) -> None:
+        warning = asyncio.get_running_loop().call_later(
+            SLOW_CONFIRM_SECONDS, _log_slow_confirms, batch
+        )
         try:
             async with asyncio.timeout(CONFIRM_TIMEOUT_SECONDS):
                 await batch.all_confirmed
         except TimeoutError:
             raise SessionLost(
-                f"publishing: {batch.waiting} of {len(batch.taken)} messages were not confirmed "
-                f"within {CONFIRM_TIMEOUT_SECONDS} s"
+                f"publishing: {batch.outstanding_count} of {len(batch.results)} messages were "
+                f"not confirmed within {CONFIRM_TIMEOUT_SECONDS} s"
             ) from None
         finally:
-            complaining.cancel()
+            warning.cancel()
         if self._returned_by is not None:
             # The broker returns a message before it confirms it, so none has passed unseen.
             exchange = self._returned_by or "the default exchange"
@@ -113,15 +115,15 @@ class Publisher:
 
     def _on_confirmation(self, confirmation: Confirmation) -> None:
         if not confirmation.multiple:
-            self._note(confirmation.tag, confirmation)
+            self._resolve(confirmation.tag, confirmation)
             return
         while self._unconfirmed and (tag := next(iter(self._unconfirmed))) <= confirmation.tag:
-            self._note(tag, confirmation)
+            self._resolve(tag, confirmation)
 
-    def _note(self, tag: int, confirmation: Confirmation) -> None:
-        if expected := self._unconfirmed.pop(tag, None):
-            batch, position = expected
-            batch.note(position, taken=confirmation.taken)
+    def _resolve(self, tag: int, confirmation: Confirmation) -> None:
+        if pending := self._unconfirmed.pop(tag, None):
+            batch, position = pending
+            batch.resolve(position, confirmed=confirmation.is_ack)
 
     def _on_return(self, exchange: str) -> None:
         self._returned_by = exchange
@@ -137,15 +139,15 @@ class _Batch:
     """Messages that are waited for together."""
 
     def __init__(self, count: int) -> None:
-        self.taken = [False] * count
-        self.waiting = count
+        self.results = [False] * count
+        self.outstanding_count = count
         self.all_confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def note(self, position: int, *, taken: bool) -> None:
+    def resolve(self, position: int, *, confirmed: bool) -> None:
         """Remember the broker's word on one of them."""
-        self.taken[position] = taken
-        self.waiting -= 1
-        if not self.waiting and not self.all_confirmed.done():
+        self.results[position] = confirmed
+        self.outstanding_count -= 1
+        if not self.outstanding_count and not self.all_confirmed.done():
             self.all_confirmed.set_result(None)
 
     def fail(self, failure: SessionLost) -> None:
@@ -184,10 +186,10 @@ def not_ready(name: str) -> str:
     return f"{name} is not ready, start a worker once to have it declared"
 
 
-def _complain(batch: _Batch) -> None:
+def _log_slow_confirms(batch: _Batch) -> None:
     log.warning(
         "%d messages are not confirmed after %d s, and nothing more is taken meanwhile: RabbitMQ "
         "may be blocking publishers by a memory or disk alarm",
-        batch.waiting,
+        batch.outstanding_count,
         SLOW_CONFIRM_SECONDS,
     )

@@ -16,7 +16,7 @@ from worker.broker.client_failures import explain, translated_failures
 from worker.broker.connection import CLOSE_TIMEOUT_SECONDS, Connection, close_connection, connect
 from worker.broker.consumer import Consumer
 from worker.broker.messages import Message
-from worker.broker.permissions import reading_refused, require_permissions
+from worker.broker.permissions import require_permissions, translated_access_refusal
 from worker.broker.publisher import Publisher
 from worker.broker.replies import Replies
 from worker.broker.topology import declare_topology
@@ -31,15 +31,15 @@ class Session:
     def __init__(
         self,
         connections: tuple[Connection, ...],
-        taking: DirectChannel,
+        consuming: DirectChannel,
         publishing: DirectChannel,
         replies: Replies,
     ) -> None:
         self._connections = connections
-        self._channels = (taking, publishing)
-        self.consumer = Consumer(taking)
+        self._channels = (consuming, publishing)
+        self.consumer = Consumer(consuming)
         self.publisher = Publisher(publishing)
-        self._watchdog = Watchdog(taking, self.consumer, connections[-1])
+        self._watchdog = Watchdog(consuming, self.consumer, connections[-1])
         self._replies = replies
 
     @classmethod
@@ -55,15 +55,15 @@ class Session:
         """
         connections: list[Connection] = []
         try:
-            connections.append(await connect(url, "taking requests"))
+            connections.append(await connect(url, "consuming requests"))
             connections.append(await connect(url, "publishing events"))
             await declare_topology(connections[0])
             with translated_failures("opening channels", BrokerUnusable):
-                taking = await open_channel(connections[0], confirms=False)
+                consuming = await open_channel(connections[0], confirms=False)
                 publishing = await open_channel(connections[1], confirms=True)
             await require_permissions(connections[1], may_be_blocked=may_be_blocked)
-            session = cls(tuple(connections), taking, publishing, Replies(url))
-            with reading_refused():
+            session = cls(tuple(connections), consuming, publishing, Replies(url))
+            with translated_access_refusal():
                 await session.consumer.start(prefetch_count, slow_start=slow_start)
         except BaseException:
             await _close_all(connections)

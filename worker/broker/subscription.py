@@ -11,7 +11,7 @@ from typing import Protocol
 from worker.broker.client_failures import translated_failures
 from worker.broker.connection import close_connection, connect
 from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, DirectChannel, open_channel
-from worker.broker.wire.decoding import Arrival
+from worker.broker.wire.decoding import DeliveredMessage
 from worker.errors import SessionLost
 
 
@@ -24,7 +24,7 @@ class Received:
     message_id: str | None
 
 
-class Incoming(Protocol):
+class MessageSource(Protocol):
     """Where messages come from, one by one."""
 
     async def get(self) -> Received: ...
@@ -44,10 +44,10 @@ class Subscription:
             raise SessionLost("the subscription ended, because its channel was closed")
         return received
 
-    def on_arrival(self, arrival: Arrival) -> None:
+    def on_delivery(self, message: DeliveredMessage) -> None:
         """Take a delivery from the channel."""
-        properties = arrival.properties
-        received = Received(arrival.body, properties.headers or {}, properties.message_id)
+        properties = message.properties
+        received = Received(message.body, properties.headers or {}, properties.message_id)
         self._arrived.put_nowait(received)
 
 
@@ -81,7 +81,7 @@ async def _consuming(
                 queue = declared.queue or ""
                 await channel.queue_bind(queue, exchange, binding_key, timeout=RPC_TIMEOUT_SECONDS)
             subscription = Subscription(channel)
-            await channel.consume(queue, subscription.on_arrival, no_ack=True)
+            await channel.consume(queue, subscription.on_delivery, no_ack=True)
         yield subscription
     finally:
         await close_connection(connection)

@@ -22,8 +22,8 @@ from worker.broker.consumer import Consumer
 from worker.broker.wire.channel import DirectChannel
 from worker.errors import SessionLost
 
-LOOK_SECONDS: Final = 3
-ANSWER_SECONDS: Final = 6
+CHECK_SECONDS: Final = 3
+ANSWER_TIMEOUT_SECONDS: Final = 6
 """For a question that takes milliseconds. Both together leave a new session several of the 15 s
 within which a worker that does not consume has to be back."""
 UNREAD_SECONDS: Final = 1
@@ -35,7 +35,7 @@ waits for three intervals, which is more than half a minute."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class QueueStatus:
     """What the broker says of the queue, and what has come of it by then."""
 
     waiting: int
@@ -56,15 +56,13 @@ class Look:
 class Watchdog:
     """Looks after the consumer of one session, and after the connection that it publishes on."""
 
-    def __init__(
-        self, channel: DirectChannel, deliveries: Consumer, publishing: Connection
-    ) -> None:
+    def __init__(self, channel: DirectChannel, consumer: Consumer, publishing: Connection) -> None:
         self._channel = channel
-        self._consumer = deliveries
+        self._consumer = consumer
         self._publishing = publishing
         self._heard_count = 0
-        self._silent_looks = 0
-        self._looking: asyncio.Task[Look] | None = None
+        self._silent_checks = 0
+        self._querying: asyncio.Task[QueueStatus] | None = None
 
     async def watch(self) -> Never:
         """Raise SessionLost when the broker does not answer, hands nothing over, or is silent.
@@ -72,48 +70,48 @@ class Watchdog:
         May be cancelled at any moment: a question under way is then left to its end, because
         one that is cancelled would close the channel.
         """
-        before: Look | None = None
+        before: QueueStatus | None = None
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            self._looking = asyncio.create_task(self._look())
+            await asyncio.sleep(CHECK_SECONDS)
+            self._querying = asyncio.create_task(self._query())
             # Looked at, or asyncio complains of one that nobody waits for any more.
-            self._looking.add_done_callback(lambda done: done.cancelled() or done.exception())
-            look = await self._answer(self._looking)
-            self._listen()
+            self._querying.add_done_callback(lambda done: done.cancelled() or done.exception())
+            status = await self._answer(self._querying)
+            self._check_heartbeats()
             if self._consumer.stopped:
                 continue
-            if before and before.fault and look.fault and before.last_tag == look.last_tag:
-                raise SessionLost(f"nothing comes from {topology.REQUESTS}: {look.fault}")
-            before = look
+            if before and before.fault and status.fault and before.last_tag == status.last_tag:
+                raise SessionLost(f"nothing comes from {topology.REQUESTS}: {status.fault}")
+            before = status
 
-    async def _answer(self, looking: asyncio.Task[Look]) -> Look:
+    async def _answer(self, querying: asyncio.Task[QueueStatus]) -> QueueStatus:
         """Wait for an answer, and a moment longer: one may have come while the worker was paused.
 
         Then its time is over as soon as it wakes up, before it has read what is there.
         """
-        for patience_seconds in (ANSWER_SECONDS, UNREAD_SECONDS):
-            await asyncio.wait({looking}, timeout=patience_seconds)
-            if looking.done():
-                return looking.result()
+        for patience_seconds in (ANSWER_TIMEOUT_SECONDS, UNREAD_SECONDS):
+            await asyncio.wait({querying}, timeout=patience_seconds)
+            if querying.done():
+                return querying.result()
         raise SessionLost(f"RabbitMQ says nothing about {topology.REQUESTS}")
 
-    def _listen(self) -> None:
+    def _check_heartbeats(self) -> None:
         """Count looks and not the clock: a worker that was paused has not listened."""
         heard_count = self._publishing.demultiplexer.heard_count
         silent = heard_count == self._heard_count
         self._heard_count = heard_count
-        self._silent_looks = self._silent_looks + 1 if silent else 0
-        silence_seconds = self._silent_looks * LOOK_SECONDS
+        self._silent_checks = self._silent_checks + 1 if silent else 0
+        silence_seconds = self._silent_checks * CHECK_SECONDS
         if silence_seconds >= SILENT_HEARTBEATS * (self._publishing.heartbeat_seconds or math.inf):
             raise SessionLost(
                 f"RabbitMQ has been silent for {silence_seconds:g} s on the connection that "
                 "publishes events"
             )
 
-    async def _look(self) -> Look:
+    async def _query(self) -> QueueStatus:
         with translated_failures(f"asking RabbitMQ about {topology.REQUESTS}"):
             answer = await self._channel.queue_declare(topology.REQUESTS, passive=True)
-        return Look(
+        return QueueStatus(
             waiting=answer.message_count or 0,
             consumers=answer.consumer_count or 0,
             last_tag=self._consumer.last_tag,

@@ -26,7 +26,7 @@ from contracts.messages import MovieId, read_request
 from worker.broker.client_failures import explain
 from worker.broker.messages import Message
 from worker.broker.publisher import Publisher, open_publisher
-from worker.broker.subscription import Incoming, Received, subscribe
+from worker.broker.subscription import MessageSource, Received, subscribe
 from worker.commands.terminal import print_line
 from worker.errors import BadInput, BrokerUnusable, SessionLost, WorkerError
 from worker.settings import Settings
@@ -47,7 +47,7 @@ class OutcomesMissing(WorkerError):
     """Requests that were published have no outcome."""
 
 
-class Addressed(BaseModel):
+class MovieReference(BaseModel):
     """All that a routing key takes."""
 
     movie_id: MovieId = Field(alias="movieId")
@@ -73,7 +73,7 @@ def message_of(line: Line) -> Message:
     """The line as it is, to be routed by its movie, if it names one."""
     try:
         routing_key = topology.request_routing_key(
-            Addressed.model_validate_json(line.body).movie_id
+            MovieReference.model_validate_json(line.body).movie_id
         )
     except ValidationError:
         routing_key = "invalid"
@@ -90,8 +90,8 @@ def message_of(line: Line) -> Message:
 class Outcomes:
     """The outcomes of the requests that were published, each printed when it first comes."""
 
-    def __init__(self, received: Incoming) -> None:
-        self._received = received
+    def __init__(self, source: MessageSource) -> None:
+        self._source = source
         self._expected: set[str] = set()
         self._missing: set[str] = set()
         self._kinds: Counter[str] = Counter()
@@ -107,7 +107,7 @@ class Outcomes:
     async def track(self) -> Never:
         """Print outcomes as they come, until cancelled; raises WorkerError."""
         while True:
-            self._take(await self._received.get())
+            self._record(await self._source.get())
 
     async def complete(self, quiet_seconds: float) -> None:
         """Print outcomes until none is missing; raises WorkerError or OutcomesMissing."""
@@ -116,7 +116,7 @@ class Outcomes:
                 # Only an outcome of ours counts: others may have theirs for ever.
                 async with asyncio.timeout(quiet_seconds):
                     while len(self._missing) == missing_count:
-                        self._take(await self._received.get())
+                        self._record(await self._source.get())
             except TimeoutError:
                 raise OutcomesMissing(
                     f"{missing_count} of {len(self._expected)} requests have no outcome, and none "
@@ -131,7 +131,7 @@ class Outcomes:
             f"{self._kinds['rejected']} rejected{f' ({reasons})' if reasons else ''}"
         )
 
-    def _take(self, event: Received) -> None:
+    def _record(self, event: Received) -> None:
         try:
             outcome = OutcomeEvent.model_validate_json(event.body)
         except ValidationError:
@@ -161,14 +161,14 @@ async def publish_requests(
                 return
             async with subscribe(settings.amqp_url, topology.EVENTS, "reservation.#") as received:
                 outcomes = Outcomes(received)
-                following = asyncio.create_task(outcomes.track())
+                tracking = asyncio.create_task(outcomes.track())
                 try:
                     await _publish_all(source, publisher, outcomes)
                 finally:
-                    following.cancel()
-                await asyncio.wait({following})
-                if not following.cancelled():
-                    await following
+                    tracking.cancel()
+                await asyncio.wait({tracking})
+                if not tracking.cancelled():
+                    await tracking
                 await _complete(outcomes, quiet_seconds, publisher.closing)
     print(outcomes, file=sys.stderr)
 

@@ -23,11 +23,11 @@ from worker.service.announcement import outcome_events
 from worker.settings import Settings
 from worker.store.ledger import Ledger, Selection, open_ledger
 
-ASKED_ABOVE: Final = 1000
+CONFIRM_ABOVE: Final = 1000
 """Events that every subscriber gets again without anybody being asked."""
 MISSING_SHOWN_MAX: Final = 5
 
-NOBODYS_DELIVERY: Final = Delivery(tag=0, body=b"")
+NO_DELIVERY: Final = Delivery(tag=0, body=b"")
 
 
 class NotRecorded(WorkerError):
@@ -36,7 +36,7 @@ class NotRecorded(WorkerError):
 
 def event_of(outcome: OutcomeEvent) -> Message:
     """The event for every subscriber; without a delivery there is no other."""
-    (event,) = outcome_events(NOBODYS_DELIVERY, outcome)
+    (event,) = outcome_events(NO_DELIVERY, outcome)
     return event
 
 
@@ -53,12 +53,12 @@ async def replay_outcomes(
     Raises BadInput for no selection, NotRecorded for request ids without an outcome after all
     the others are published, StoreUnusable, BrokerUnusable.
     """
-    _require_choice(selection, everything=everything)
+    _require_selection(selection, everything=everything)
     async with open_ledger(settings.mongodb_uri, settings.mongodb_database) as ledger:
         count = await ledger.count(selection)
         if dry_run:
             print(f"would publish {count:,} recorded outcomes", flush=True)
-        elif count > ASKED_ABOVE and not await require_consent(
+        elif count > CONFIRM_ABOVE and not await require_consent(
             f"Publish {count:,} recorded outcomes again, to every subscriber?", given=yes
         ):
             print("nothing was published", flush=True)
@@ -118,7 +118,7 @@ async def _missing(ledger: Ledger, selection: Selection) -> list[str]:
     return [request_id for request_id in selection.request_ids if request_id not in recorded]
 
 
-def _require_choice(selection: Selection, *, everything: bool) -> None:
+def _require_selection(selection: Selection, *, everything: bool) -> None:
     if everything == (selection != Selection()):
         raise BadInput(
             "say which outcomes: request ids, --movie, --since or --until, or else --all"

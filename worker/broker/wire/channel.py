@@ -17,10 +17,10 @@ from worker.broker.connection import Connection
 from worker.broker.wire.decoding import (
     BASIC_DELIVER,
     BASIC_RETURN,
-    Arrival,
     Confirmation,
-    read_arrival,
+    DeliveredMessage,
     read_confirmation,
+    read_delivered_message,
     read_returned_exchange,
 )
 from worker.errors import SessionLost
@@ -35,25 +35,25 @@ class DirectChannel(Channel):
     cannot be used on such a channel, because it never hears of a confirmation.
     """
 
-    on_arrival: Callable[[Arrival], None]
+    on_delivery: Callable[[DeliveredMessage], None]
     on_confirmation: Callable[[Confirmation], None]
     on_return: Callable[[str], None]
     """Called with the exchange from which a mandatory message found no queue."""
 
     async def consume(
-        self, queue: str, on_arrival: Callable[[Arrival], None], *, no_ack: bool = False
+        self, queue: str, on_delivery: Callable[[DeliveredMessage], None], *, no_ack: bool = False
     ) -> str:
         """Begin to consume the one queue of this channel, and return the consumer's tag."""
-        self.on_arrival = on_arrival
-        consuming = await self.basic_consume(
+        self.on_delivery = on_delivery
+        consume_ok = await self.basic_consume(
             queue, _unused_callback, no_ack=no_ack, timeout=RPC_TIMEOUT_SECONDS
         )
-        return consuming.consumer_tag or ""
+        return consume_ok.consumer_tag or ""
 
-    def take(self, method: bytes, header: bytes, body: bytes) -> None:
+    def dispatch(self, method: bytes, header: bytes, body: bytes) -> None:
         """Take what the connection's Demultiplexer has for this channel."""
         if method.startswith(BASIC_DELIVER):
-            self.on_arrival(read_arrival(method, header, body))
+            self.on_delivery(read_delivered_message(method, header, body))
         elif method.startswith(BASIC_RETURN):
             self.on_return(read_returned_exchange(method))
         else:
@@ -75,7 +75,7 @@ async def open_channel(connection: Connection, *, confirms: bool) -> DirectChann
     number = max(transport.channels, default=0) + 1
     channel = DirectChannel(transport, number, publisher_confirms=confirms)
     transport.channels[number] = channel
-    connection.demultiplexer.route(number, channel.take)
+    connection.demultiplexer.route(number, channel.dispatch)
     # aiormq's own timeout is for the first of the questions that this asks.
     async with asyncio.timeout(RPC_TIMEOUT_SECONDS):
         await channel.open()

@@ -26,7 +26,7 @@ BASIC_NACK: Final = struct.pack(">HH", 60, 120)
 """Class and method, with which the payload of every method frame begins."""
 
 
-_NAME_BYTES: Final = len(BASIC_DELIVER)
+_METHOD_ID_BYTES: Final = len(BASIC_DELIVER)
 _DELIVERY_TAG: Final = struct.Struct(">Q")
 _REPLY_CODE_BYTES: Final = 2
 _MULTIPLE: Final = 1
@@ -40,9 +40,16 @@ _FLAGS_AT: Final = 12
 _VALUES_AT: Final = 14
 _SIZE: Final = struct.Struct(">I")
 _VALUE_BYTES: Final = {
-    kind.to_bytes(): size
-    for kinds, size in ((b"V", 0), (b"tbB", 1), (b"su", 2), (b"Iif", 4), (b"D", 5), (b"lLdT", 8))
-    for kind in kinds
+    type_code.to_bytes(): size
+    for type_codes, size in (
+        (b"V", 0),
+        (b"tbB", 1),
+        (b"su", 2),
+        (b"Iif", 4),
+        (b"D", 5),
+        (b"lLdT", 8),
+    )
+    for type_code in type_codes
 }
 """By the type of a value in a field table, with RabbitMQ's errata."""
 _NESTED: Final = frozenset({b"A", b"F"})
@@ -63,7 +70,7 @@ _TYPE: Final = 1 << 5
 _USER_ID: Final = 1 << 4
 _APP_ID: Final = 1 << 3
 
-_IN_ORDER: Final = tuple(1 << bit for bit in range(15, 2, -1))
+_FLAGS_IN_ORDER: Final = tuple(1 << bit for bit in range(15, 2, -1))
 _SECONDS: Final = struct.Struct(">Q")
 
 
@@ -85,7 +92,7 @@ class Properties:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class DeliveredMessage:
     """A delivery as it came; ``tag`` names it on its channel."""
 
     tag: int
@@ -101,31 +108,31 @@ class Confirmation:
 
     tag: int
     multiple: bool
-    taken: bool
+    is_ack: bool
 
 
-def read_arrival(method: bytes, header: bytes, body: bytes) -> Arrival:
+def read_delivered_message(method: bytes, header: bytes, body: bytes) -> DeliveredMessage:
     """Read a basic.deliver: consumer tag, delivery tag, redelivered, exchange, routing key."""
-    tag_at = _NAME_BYTES + 1 + method[_NAME_BYTES]
+    tag_at = _METHOD_ID_BYTES + 1 + method[_METHOD_ID_BYTES]
     (tag,) = _DELIVERY_TAG.unpack_from(method, tag_at)
     redelivered_at = tag_at + _DELIVERY_TAG.size
     exchange_at = redelivered_at + 1
     routing_key_at = exchange_at + 1 + method[exchange_at]
     routing_key = _text(method, routing_key_at)[1] or ""
     redelivered = bool(method[redelivered_at])
-    return Arrival(tag, redelivered, routing_key, read_properties(header), body)
+    return DeliveredMessage(tag, redelivered, routing_key, read_properties(header), body)
 
 
 def read_confirmation(method: bytes) -> Confirmation:
     """Read a basic.ack or basic.nack: delivery tag and flags."""
-    (tag,) = _DELIVERY_TAG.unpack_from(method, _NAME_BYTES)
-    multiple = bool(method[_NAME_BYTES + _DELIVERY_TAG.size] & _MULTIPLE)
-    return Confirmation(tag, multiple, taken=method.startswith(BASIC_ACK))
+    (tag,) = _DELIVERY_TAG.unpack_from(method, _METHOD_ID_BYTES)
+    multiple = bool(method[_METHOD_ID_BYTES + _DELIVERY_TAG.size] & _MULTIPLE)
+    return Confirmation(tag, multiple, is_ack=method.startswith(BASIC_ACK))
 
 
 def read_returned_exchange(method: bytes) -> str:
     """The exchange in a basic.return: reply code, reply text, exchange, routing key."""
-    exchange_at, _ = _text(method, _NAME_BYTES + _REPLY_CODE_BYTES)
+    exchange_at, _ = _text(method, _METHOD_ID_BYTES + _REPLY_CODE_BYTES)
     return _text(method, exchange_at)[1] or ""
 
 
@@ -143,7 +150,7 @@ def read_properties(header: bytes) -> Properties:
     headers: Mapping[str, object] | None = None
     timestamp: datetime | None = None
     at = _VALUES_AT
-    for flag in _IN_ORDER:
+    for flag in _FLAGS_IN_ORDER:
         if not flags & flag:
             continue
         if at >= len(header):
@@ -208,23 +215,23 @@ def _entries(table: bytes) -> Iterator[tuple[str, object]]:
     """
     at = 0
     while at < len(table):
-        kind_at, name = _text(table, at)
-        end = _value_end(table, kind_at)
+        type_at, name = _text(table, at)
+        end = _value_end(table, type_at)
         if end is None or end > len(table):
             return
-        nested = table[kind_at : kind_at + 1] in _NESTED
-        if name is not None and not (nested and end - kind_at > NESTED_BYTES_MAX):
+        nested = table[type_at : type_at + 1] in _NESTED
+        if name is not None and not (nested and end - type_at > NESTED_BYTES_MAX):
             with suppress(Exception):  # pamqp raises whatever its decoding stumbled upon.
-                yield name, pamqp.decode.embedded_value(table[kind_at:end])[1]
+                yield name, pamqp.decode.embedded_value(table[type_at:end])[1]
         at = end
 
 
-def _value_end(table: bytes, kind_at: int) -> int | None:
+def _value_end(table: bytes, type_at: int) -> int | None:
     """Where a value of a field table ends, as far as that can be told."""
-    kind = table[kind_at : kind_at + 1]
-    start = kind_at + 1
-    if kind in _VALUE_BYTES:
-        return start + _VALUE_BYTES[kind]
-    if kind not in _NESTED | _LONG_TEXTS or start + _SIZE.size > len(table):
+    type_code = table[type_at : type_at + 1]
+    start = type_at + 1
+    if type_code in _VALUE_BYTES:
+        return start + _VALUE_BYTES[type_code]
+    if type_code not in _NESTED | _LONG_TEXTS or start + _SIZE.size > len(table):
         return None
     return start + _SIZE.size + int(_SIZE.unpack_from(table, start)[0])

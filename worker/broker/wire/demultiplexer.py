@@ -43,7 +43,7 @@ _METHOD_BYTES: Final = 4
 WITH_CONTENT: Final = frozenset({BASIC_DELIVER, BASIC_RETURN})
 WITHOUT_CONTENT: Final = frozenset({BASIC_ACK, BASIC_NACK})
 
-Take = Callable[[bytes, bytes, bytes], None]
+Handler = Callable[[bytes, bytes, bytes], None]
 """Called with the payloads of a method's frame, of its content header, and of all its body."""
 
 
@@ -56,11 +56,11 @@ class Demultiplexer:
         self._pass_on = pass_on
         self._pending = b""
         self._garbled = False
-        self._channels: dict[int, _Assembly] = {}
+        self._channels: dict[int, _Assembler] = {}
 
-    def route(self, channel_number: int, take: Take) -> None:
+    def route(self, channel_number: int, handler: Handler) -> None:
         """From now on this function gets what comes on the channel, each message when complete."""
-        self._channels[channel_number] = _Assembly(take)
+        self._channels[channel_number] = _Assembler(handler)
 
     def __call__(self, data: bytes) -> None:
         """Take bytes as they come from the socket."""
@@ -81,7 +81,7 @@ class Demultiplexer:
                 self._garbled = True
                 end = size
             channel = None if self._garbled else self._channels.get(channel_number)
-            if channel is None or not channel.takes(kind, data[start + _PAYLOAD_AT : end - 1]):
+            if channel is None or not channel.accepts(kind, data[start + _PAYLOAD_AT : end - 1]):
                 passed.append(data[start:end])
             start = end
         self._pending = data[start:]
@@ -92,24 +92,24 @@ class Demultiplexer:
             self._pass_on(HEARTBEAT)
 
 
-class _Assembly:
+class _Assembler:
     """The message of which a channel has had some frames, but not all."""
 
-    def __init__(self, take: Take) -> None:
-        self._take = take
+    def __init__(self, handler: Handler) -> None:
+        self._handle = handler
         self._method = b""
         self._header = b""
         self._body: list[bytes] = []
         self._missing_bytes = 0
 
-    def takes(self, kind: int, payload: bytes) -> bool:
+    def accepts(self, kind: int, payload: bytes) -> bool:
         """Whether this frame is one of those that do not go to aiormq."""
         if kind == METHOD:
             name = payload[:_METHOD_BYTES]
             if name in WITH_CONTENT:
                 self._method = payload
             elif name in WITHOUT_CONTENT:
-                self._take(payload, b"", b"")
+                self._handle(payload, b"", b"")
             else:
                 return False
         elif not self._method:
@@ -132,4 +132,4 @@ class _Assembly:
         method, header, body = self._method, self._header, b"".join(self._body)
         self._method = b""
         self._body.clear()
-        self._take(method, header, body)
+        self._handle(method, header, body)
