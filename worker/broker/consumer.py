@@ -1,4 +1,4 @@
-"""Taking deliveries from the request queue, and settling them on the channel they came from."""
+"""Collects deliveries from the request queue, and settles them on the channel they came from."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, DirectChannel
 from worker.broker.wire.decoding import DeliveredMessage
 
 SLOW_START_PREFETCH: Final = 1
-"""How a session begins: what killed the last worker is at the head of the queue, and whatever is
-held beside it fails with it, as often as it kills."""
+"""A session begins with one: a request that killed the last worker is at the head of the queue, and
+each delivery that is held beside it would count one more failure whenever it kills again."""
 DELIVERY_COUNT: Final = "x-delivery-count"
-"""Set by quorum queues on a message that comes back: the number of its failed deliveries."""
+"""Set by quorum queues on a redelivered message: the number of its failed deliveries."""
 
 TRACE_HEADERS: Final = ("traceparent", "tracestate")
 TRACE_CHARACTERS_MAX: Final = 1024
-"""W3C Trace Context asks for at least 512 characters of tracestate to be passed on."""
+"""W3C Trace Context says that at least 512 characters of tracestate should be passed on."""
 
 
 class Consumer:
-    """What the broker has handed over on one channel, in order."""
+    """The deliveries of one channel, in order, from their arrival until they are settled."""
 
     def __init__(self, channel: DirectChannel) -> None:
         self._channel = channel
@@ -44,12 +44,12 @@ class Consumer:
 
     @property
     def stopped(self) -> bool:
-        """Whether nothing more is taken, because nothing more is wanted."""
+        """Whether ``stop`` has been called, so that nothing more is collected."""
         return self._stopped
 
     @property
     def last_tag(self) -> int:
-        """The number of the last delivery that arrived."""
+        """The tag of the last delivery that arrived; tags count from 1."""
         return self._last_tag
 
     @property
@@ -60,7 +60,7 @@ class Consumer:
     async def start(self, prefetch_count: int, *, slow_start: bool = True) -> None:
         """Begin to consume; raises SessionLost.
 
-        Careful means one by one, until a request has been settled that cannot be poison.
+        A slow start holds one delivery at a time, until one that cannot be poison is settled.
         """
         self._channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
         self._prefetch_count = prefetch_count
@@ -68,10 +68,10 @@ class Consumer:
         await self._consume(SLOW_START_PREFETCH if self._slow_start else prefetch_count)
 
     async def collect(self, most: int) -> list[Delivery]:
-        """Whatever has arrived, in order, ``most`` at the most; empty once taking has stopped.
+        """What has arrived, in order, but no more than ``most``; empty after ``stop``.
 
         Waits only while there is nothing at all: under load, what queues up during one commit
-        is the next batch. What may be poison is a batch of its own.
+        is the next batch. A delivery that may be poison is a batch of its own.
         """
         while not self._waiting and not self._stopped:
             self._wake_up.clear()
@@ -84,27 +84,27 @@ class Consumer:
         return batch
 
     async def settle(self, batch: Collection[Delivery], failed: Collection[Delivery]) -> None:
-        """Acknowledge a batch, but return what failed to the queue as a failed attempt.
+        """Acknowledge a batch, but return to the queue what failed, as a failed attempt.
 
         Batches are settled in the order in which they were collected, so one acknowledgement
-        covers everything up to the last tag that is not settled by itself.
+        covers everything up to the last tag that did not fail.
         """
         async with self._lock:
             has_poison = any(delivery.may_be_poison for delivery in batch)
             if not self._slow_start or has_poison or self._stopped:
                 await self._settle(batch, failed)
                 return
-            # In this order, or the broker would hand over one more to the consumer that ends.
+            # In this order, or the broker would deliver one more to the consumer that ends.
             await self._cancel()
             await self._settle(batch, failed)
             await self._consume(self._prefetch_count)
             self._slow_start = False
 
     async def stop(self) -> None:
-        """Take nothing more: ``collect`` ends, and what waits stays unsettled.
+        """Collect nothing more: ``collect`` ends, and what has arrived stays unsettled.
 
-        ``collect`` ends only after the broker has answered, because whoever waits for its end
-        may cancel this call, and a cancelled call closes the channel.
+        ``collect`` ends only after the broker has answered: its end may make the caller cancel
+        this call, and a call that is cancelled while it waits closes the channel.
         """
         if self._stopped:
             return
@@ -116,9 +116,9 @@ class Consumer:
             self._wake_up.set()
 
     async def hand_back(self) -> int:
-        """Return everything unsettled to the queue for others, and say how many that were.
+        """Return everything unsettled to the queue, and say how many deliveries that were.
 
-        A nack: from RabbitMQ 4.3 on, other than a reject, it is no failed attempt.
+        By a nack, which from RabbitMQ 4.3 on does not count as a failed attempt; a reject does.
         """
         unsettled = self.unsettled
         if unsettled:
@@ -143,7 +143,7 @@ class Consumer:
             for delivery in failed:
                 # A reject counts towards the delivery limit in every version of RabbitMQ.
                 await self._channel.basic_reject(delivery.tag, requeue=True, wait=False)
-            # The tag must be one that is unsettled: RabbitMQ knows no other.
+            # It must be the tag of an unsettled delivery: RabbitMQ refuses any other.
             tags = {delivery.tag for delivery in batch} - {delivery.tag for delivery in failed}
             if tags:
                 await self._channel.basic_ack(max(tags), multiple=True, wait=False)
@@ -165,10 +165,10 @@ def _may_share_batch(one: Delivery, other: Delivery) -> bool:
 
 
 def delivery_of(message: DeliveredMessage) -> Delivery:
-    """What the pipeline needs to know of a delivered message."""
+    """What the pipeline has to know about a delivered message."""
     properties = message.properties
     headers = properties.headers or {}
-    # Before the first failure the broker sets no count, and the publisher's own would pass.
+    # Before the first failure the broker sets no count, so a publisher could forge one.
     failures = headers.get(DELIVERY_COUNT) if message.redelivered else 0
     return Delivery(
         tag=message.tag,

@@ -1,16 +1,16 @@
-"""Going through the dead letters that were there at the start, and leaving there what is not taken.
+"""Pages through the dead letters that are there at the start; what is not removed stays there.
 
-A quorum queue has no way to look at a message without taking it out and returning it. What that
-costs differs: until RabbitMQ 3.13 nothing, as the queue has no delivery limit; from 4.0 to 4.2 each
-return counts towards the limit of 20 that such a queue has there, and beyond it the dead letter
-would be dropped; from 4.3 on a nack does not count. So a dead letter that has been returned
-REPUBLISHED_AFTER_RETURNS times is put back as a new copy, and its old one removed when the broker
-has confirmed the copy. However often one looks, nothing is lost.
+A message in a quorum queue can be read only by consuming it and returning it. What that costs
+depends on the version. Up to RabbitMQ 3.13 it costs nothing, because the queue has no delivery
+limit. From 4.0 to 4.2 each return counts towards the limit of 20 that such a queue has there, and
+beyond it the dead letter would be dropped. From 4.3 on a nack does not count. So a dead letter that
+has been returned REPUBLISHED_AFTER_RETURNS times is published again as a copy, and the original is
+removed once the broker has confirmed the copy. However often the queue is read, nothing is lost.
 
-Dead letters come in pages, each from a consumer of its own that ends before the page is handed
-on: so no more than a page is in memory, while those that were seen already stay with the
-channel, out of the way, until the end. They are returned page by page, in order: before
-RabbitMQ 4.0 to the end of the queue, from then on to where they were.
+Each page has a consumer of its own, which ends before the page is handed on. So no more than one
+page is in memory, while the dead letters of earlier pages stay unsettled on their channel, out of
+the way, until the end. They are returned page by page, in order: before RabbitMQ 4.0 to the end of
+the queue, from then on to where they were.
 """
 
 from __future__ import annotations
@@ -39,39 +39,39 @@ from worker.errors import BrokerUnusable, SessionLost
 QUEUE: Final = topology.DEAD_LETTERS
 
 PAGE_SIZE: Final = 500
-"""At most 32 MB of bodies where each is as long as a request may be."""
+"""At most 32 MB of bodies, if each is as long as a request may be."""
 REPUBLISHED_AFTER_RETURNS: Final = 10
-"""Half of the delivery limit that RabbitMQ 4 gives to a queue without one."""
+"""Half of the delivery limit that RabbitMQ 4 sets for a queue that declares none."""
 KEPT_PER_CHANNEL: Final = 2000
-"""For each acknowledgement RabbitMQ walks past all that is unsettled before it on its channel; and
-a connection has 2047 channels, which is enough to keep four million dead letters."""
+"""For each acknowledgement RabbitMQ goes through all that is unsettled before it on its channel, so
+a channel must not hold many. A connection has 2047 channels: enough for four million."""
 RETURNS_IN_FLIGHT: Final = 16
-"""Pages; RabbitMQ keeps the order of up to 32 commands that it has not carried out yet
-(SOFT_LIMIT in its rabbit_fifo_client.erl), and returns those beyond in any order."""
+"""Pages. RabbitMQ keeps the order of up to 32 commands that it has not carried out yet (SOFT_LIMIT
+in its rabbit_fifo_client.erl), and carries out the others in any order."""
 RETURNED_SECONDS: Final = 5
 RETURNED_POLL_SECONDS: Final = 0.02
-"""How long one waits to see dead letters in their queue again, and how often one looks; they may be
-gone from there once more, if somebody else takes them."""
+"""How long to wait until the dead letters are back in their queue, and how often to ask. They may
+never be seen there, if another consumer takes them at once."""
 IDLE_SECONDS: Final = 1
-"""After so long without a dead letter one asks the broker whether there are any left."""
+"""After so long without a dead letter the broker is asked whether there are any left."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A dead letter: what is in it as a delivery, and what is written on it."""
+    """A dead letter: its content as a delivery, and all of its properties."""
 
     delivery: Delivery
     properties: Properties
 
     @property
     def headers(self) -> Mapping[str, object]:
-        """All of them, as they came."""
+        """All headers, as they arrived."""
         return self.properties.headers or {}
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """Dead letters of one page that go back: all that is unsettled up to a tag of their channel."""
+    """Dead letters of one page to be returned: all unsettled ones up to a tag of their channel."""
 
     channel: DirectChannel
     last_tag: int
@@ -79,7 +79,7 @@ class _Kept:
 
 
 class DeadLetterQueue:
-    """The dead letters, each of which is handed out once."""
+    """The queue of dead letters, each of which is handed out once."""
 
     def __init__(
         self,
@@ -96,15 +96,15 @@ class DeadLetterQueue:
         self._page: dict[int, DeadLetter] = {}
         self._kept: list[_Kept] = []
         self._kept_here_count = 0
-        """On the channel that is in use."""
+        """How many are kept on the channel that is in use."""
         self.count = count
         """How many dead letters there were when the queue was opened; no more are handed out."""
 
     @classmethod
     async def open(cls, url: str, publisher: Publisher) -> Self:
-        """Connect, and see how many dead letters there are.
+        """Connect, and count the dead letters.
 
-        Raises BrokerUnusable, also if there are consumers, for then the dead letters are theirs.
+        Raises BrokerUnusable, also if the queue has consumers: they get the dead letters.
         """
         connection = await connect(url, "looking at dead letters")
         try:
@@ -118,15 +118,15 @@ class DeadLetterQueue:
         return cls(connection, channel, publisher, declared.message_count or 0)
 
     async def pages(self) -> AsyncGenerator[list[DeadLetter]]:
-        """The dead letters, PAGE_SIZE at a time, from the oldest on; raises SessionLost.
+        """The dead letters, oldest first, in pages of PAGE_SIZE; raises SessionLost.
 
-        What has not been removed when the next page is asked for stays in the queue.
+        What has not been removed by the time the next page is asked for stays in the queue.
         """
         seen_count = 0
         while seen_count < self.count:
             page = await self._fetch(min(PAGE_SIZE, self.count - seen_count))
             if not page:
-                return  # Somebody else was faster.
+                return  # Another consumer was faster.
             seen_count += len(page)
             self._page = {dead_letter.delivery.tag: dead_letter for dead_letter in page}
             yield page
@@ -135,11 +135,11 @@ class DeadLetterQueue:
             self._page.clear()
 
     async def publish(self, messages: Sequence[Message]) -> list[bool]:
-        """Publish and wait for the broker's word on each message; see Publisher."""
+        """Publish, and wait until each message is confirmed or refused; see Publisher."""
         return await self._publisher.publish(messages)
 
     async def remove(self, dead_letters: Iterable[DeadLetter]) -> None:
-        """Take dead letters of the last page out of the queue for good."""
+        """Remove dead letters of the last page from the queue for good."""
         with translated_failures("removing dead letters"):
             for dead_letter in dead_letters:
                 await self._channel.basic_ack(dead_letter.delivery.tag, wait=False)
@@ -159,21 +159,21 @@ class DeadLetterQueue:
             self._kept_here_count += len(tags)
 
     async def _return(self) -> None:
-        """Hand back what is kept, and wait until it is there for others again."""
+        """Return what is kept, and wait until it is ready for other consumers again."""
         expected = (await _declared(self._channel)).message_count or 0
         is_alone = True
-        # Two channels are two processes of the broker, which do not wait for each other.
+        # Each channel is a process of the broker, and they do not wait for each other.
         for channel, pages in groupby(self._kept, lambda kept: kept.channel):
             while some := list(islice(pages, RETURNS_IN_FLIGHT)):
                 for kept in some:
                     await channel.basic_nack(kept.last_tag, multiple=True, requeue=True, wait=False)
                     expected += kept.count
-                # Where somebody else takes dead letters, there is no order to keep.
+                # If another consumer takes dead letters, there is no order to keep.
                 is_alone = is_alone and await self._wait_until_ready(expected)
 
     async def _wait_until_ready(self, expected: int) -> bool:
         """Wait until so many dead letters are ready; False if that takes too long."""
-        # Without a timeout, which would cancel the question, and with it the channel.
+        # Not by a timeout, which would cancel the RPC, and that closes the channel.
         end = time.monotonic() + RETURNED_SECONDS
         while ((await _declared(self._channel)).message_count or 0) < expected:
             if time.monotonic() > end:
@@ -182,7 +182,7 @@ class DeadLetterQueue:
         return True
 
     async def _fetch(self, most: int) -> list[DeadLetter]:
-        """The next dead letters, ``most`` unless there are fewer left."""
+        """The next dead letters, as many as ``most`` if so many are left."""
         with translated_failures(f"consuming from {QUEUE}"):
             if self._kept_here_count >= KEPT_PER_CHANNEL:
                 self._channel = await open_channel(self._connection, confirms=False)
@@ -201,7 +201,7 @@ class DeadLetterQueue:
         return fetched
 
     async def _republish(self, dead_letters: Sequence[DeadLetter]) -> None:
-        """Put copies in the place of dead letters that were returned often."""
+        """Replace dead letters that have been returned often by copies."""
         if dead_letters:
             confirmed = await self.publish([_copy_of(dead_letter) for dead_letter in dead_letters])
             await self.remove(
@@ -215,9 +215,8 @@ class DeadLetterQueue:
 
 @asynccontextmanager
 async def open_dead_letters(url: str) -> AsyncGenerator[DeadLetterQueue]:
-    """The dead letters; raises BrokerUnusable, also while somebody else consumes them."""
-    # On a connection of its own: an alarm, which blocks publishers, must not keep dead letters
-    # from being returned.
+    """The dead letters; raises BrokerUnusable, also if the queue has other consumers."""
+    # On a connection of its own, so that an alarm that blocks publishers does not stop returns.
     async with open_publisher(url, "publishing for dead letters") as publisher:
         queue = await DeadLetterQueue.open(url, publisher)
         try:
@@ -227,7 +226,7 @@ async def open_dead_letters(url: str) -> AsyncGenerator[DeadLetterQueue]:
 
 
 async def _declared(channel: DirectChannel) -> Queue.DeclareOk:
-    """What the broker tells of the queue, without declaring it."""
+    """What the broker says about the queue, without declaring it."""
     return await channel.queue_declare(QUEUE, passive=True, timeout=RPC_TIMEOUT_SECONDS)
 
 
@@ -244,7 +243,7 @@ def _was_returned_often(dead_letter: DeadLetter) -> bool:
 
 
 def _copy_of(dead_letter: DeadLetter) -> Message:
-    """The dead letter again, with everything that a worker puts on one."""
+    """The dead letter once more, with everything that a worker sets on one."""
     delivery, properties = dead_letter.delivery, dead_letter.properties
     texts = {name: value for name, value in dead_letter.headers.items() if isinstance(value, str)}
     return Message(

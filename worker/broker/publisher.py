@@ -1,8 +1,8 @@
-"""Publishing with confirms, a batch at a time.
+"""Publishes with confirms, a batch at a time.
 
-aio-pika publishes one message under a lock and waits for the socket to take it; that costs more
-than deciding a reservation does. Here the frames of many messages are marshalled together and
-handed to aiormq in few writes, and a batch is waited for as a whole.
+aio-pika publishes each message under a lock and waits for the socket to drain, which costs more
+than deciding a reservation. Here the frames of many messages are encoded together and passed to
+aiormq in a few writes, and the confirms of a batch are awaited as a whole.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from worker.errors import BrokerUnusable, SessionLost
 log: Final = logging.getLogger(__name__)
 
 MESSAGES_PER_WRITE: Final = 100
-"""About 80 KB of events: few writes, yet a heartbeat never waits long behind one."""
+"""About 80 KB of events: few writes, but a heartbeat never waits long behind one."""
 
 CONFIRM_TIMEOUT_SECONDS: Final = 600
-"""A broker under a memory or disk alarm confirms nothing until it is over. Well below the 30
+"""A broker under a memory or disk alarm confirms nothing until the alarm is over. Well below the 30
 minutes after which RabbitMQ closes the channel of a consumer that settles nothing."""
 
 SLOW_CONFIRM_SECONDS: Final = 5
-"""After so long the log says what the worker is waiting for."""
+"""After this long the log says what the worker is waiting for."""
 
 
 class Publisher:
-    """Publishes on one channel, which nobody else may publish on: it counts the delivery tags."""
+    """The only publisher of one channel, because it counts the delivery tags."""
 
     def __init__(self, channel: DirectChannel) -> None:
         self._channel = channel
@@ -55,13 +55,13 @@ class Publisher:
         return self._channel.closing
 
     async def publish(self, messages: Sequence[Message]) -> list[bool]:
-        """Publish in order and wait for the broker's word on each; False for a refused message.
+        """Publish in order, and wait until each message is confirmed (True) or refused (False).
 
         One call at a time: delivery tags are counted in the order of the calls.
 
         Raises SessionLost when the channel closes meanwhile, when a mandatory message finds no
-        queue, or when there is no word within CONFIRM_TIMEOUT_SECONDS. What was written may have
-        arrived all the same. A cancelled call leaves the channel unusable.
+        queue, or when a confirm takes longer than CONFIRM_TIMEOUT_SECONDS. What was written may
+        have arrived all the same. A cancelled call leaves the channel unusable.
         """
         batch = _Batch(len(messages))
         with translated_failures("publishing"):
@@ -109,7 +109,7 @@ class Publisher:
         finally:
             warning.cancel()
         if self._returned_by is not None:
-            # The broker returns a message before it confirms it, so none has passed unseen.
+            # The broker returns a message before it confirms it, so this misses none.
             exchange = self._returned_by or "the default exchange"
             raise SessionLost(f"publishing: a message found no queue at {exchange}")
 
@@ -136,7 +136,7 @@ class Publisher:
 
 
 class _Batch:
-    """Messages that are waited for together."""
+    """Messages whose confirms are awaited together."""
 
     def __init__(self, count: int) -> None:
         self.results = [False] * count
@@ -144,17 +144,17 @@ class _Batch:
         self.all_confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def resolve(self, position: int, *, confirmed: bool) -> None:
-        """Remember the broker's word on one of them."""
+        """Note whether the broker confirmed or refused the message at this position."""
         self.results[position] = confirmed
         self.outstanding_count -= 1
         if not self.outstanding_count and not self.all_confirmed.done():
             self.all_confirmed.set_result(None)
 
     def fail(self, failure: SessionLost) -> None:
-        """There will be no word on the rest."""
+        """Give up on the messages that are still outstanding."""
         if not self.all_confirmed.done():
             self.all_confirmed.set_exception(failure)
-            # Looked at, or asyncio complains of one that nobody waits for any more.
+            # Retrieved, so that asyncio does not log an exception that nothing awaits any more.
             self.all_confirmed.exception()
 
 
@@ -182,14 +182,14 @@ async def open_publisher(
 
 
 def not_ready(name: str) -> str:
-    """What an operator reads when an exchange or a queue cannot be used yet."""
+    """What an operator is shown if an exchange or a queue cannot be used yet."""
     return f"{name} is not ready, start a worker once to have it declared"
 
 
 def _log_slow_confirms(batch: _Batch) -> None:
     log.warning(
-        "%d messages are not confirmed after %d s, and nothing more is taken meanwhile: RabbitMQ "
-        "may be blocking publishers by a memory or disk alarm",
+        "%d messages are not confirmed after %d s, and nothing more is collected meanwhile: "
+        "RabbitMQ may be blocking publishers because of a memory or disk alarm",
         batch.outstanding_count,
         SLOW_CONFIRM_SECONDS,
     )

@@ -1,4 +1,4 @@
-"""Receiving events and dead letters, for the commands that watch what the workers do."""
+"""Receives events and dead letters, for the commands that watch what the workers do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.errors import SessionLost
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message as a subscriber gets it."""
+    """A message as a subscriber receives it."""
 
     body: bytes
     headers: Mapping[str, object]
@@ -25,13 +25,13 @@ class Received:
 
 
 class MessageSource(Protocol):
-    """Where messages come from, one by one."""
+    """Yields messages one by one."""
 
     async def get(self) -> Received: ...
 
 
 class Subscription:
-    """What arrives, in order; and when nothing can arrive any more, the reason why."""
+    """The messages that arrive, in order, until the channel is closed."""
 
     def __init__(self, channel: DirectChannel) -> None:
         self._arrived: asyncio.Queue[Received | None] = asyncio.Queue()
@@ -45,7 +45,7 @@ class Subscription:
         return received
 
     def on_delivery(self, message: DeliveredMessage) -> None:
-        """Take a delivery from the channel."""
+        """Receive a message from the channel."""
         properties = message.properties
         received = Received(message.body, properties.headers or {}, properties.message_id)
         self._arrived.put_nowait(received)
@@ -53,9 +53,9 @@ class Subscription:
 
 @asynccontextmanager
 async def subscribe(url: str, exchange: str, binding_key: str) -> AsyncIterator[Subscription]:
-    """Everything published to an exchange from now on, through a queue that goes with the caller.
+    """Everything published to an exchange from now on, through a queue that is deleted at the end.
 
-    Raises BrokerUnusable, also when there is no such exchange yet.
+    Raises BrokerUnusable, also if the exchange does not exist yet.
     """
     async with _consuming(url, "watching events", exchange, binding_key, None) as subscription:
         yield subscription
@@ -63,7 +63,7 @@ async def subscribe(url: str, exchange: str, binding_key: str) -> AsyncIterator[
 
 @asynccontextmanager
 async def consume(url: str, queue: str) -> AsyncIterator[Subscription]:
-    """Everything in a queue and everything that comes to it, taken out of it for good."""
+    """Everything that is in a queue or arrives there, removed from it for good."""
     async with _consuming(url, f"consuming {queue}", "", "", queue) as subscription:
         yield subscription
 
@@ -88,7 +88,7 @@ async def _consuming(
 
 
 async def queue_depth(url: str, queue: str) -> int:
-    """The messages that wait in a queue, without those that are being worked on."""
+    """How many messages are ready in a queue, not counting those that are unacknowledged."""
     connection = await connect(url, "counting messages")
     try:
         with translated_failures(f"counting messages in {queue}"):

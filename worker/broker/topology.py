@@ -1,7 +1,7 @@
-"""Declaring the topology: what is missing is made, what differs is reported.
+"""Declares the topology: what is missing is created, what differs is reported.
 
-A user who may not declare can still work with what somebody else declared. That is then only
-looked at: whether it is there, as its arguments are shown to nobody who may not declare it.
+A user who may not declare can still work with what another user has declared. Then only its
+existence is checked, because RabbitMQ compares arguments only for a user who may declare.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from worker.errors import BrokerForbids, BrokerUnusable, TopologyDiffers
 log: Final = logging.getLogger(__name__)
 
 RPC_TIMEOUT_SECONDS: Final = 10
-"""For one declaration; a quorum queue is made in well under a second once its cluster is up."""
+"""For one declaration; a quorum queue is created in well under a second once its cluster is up."""
 
 Declaration = Callable[[AbstractChannel], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Entity:
-    """One exchange or queue: how it is declared, and how one looks whether it is there."""
+    """An exchange or a queue: how to declare it, and how to check that it exists."""
 
     name: str
     declare: Declaration
@@ -42,7 +42,7 @@ class _Entity:
 
 @dataclass(slots=True)
 class _Report:
-    """What came of all steps."""
+    """What differs and what is missing, of all entities."""
 
     differences: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -72,11 +72,11 @@ async def declare_topology(connection: AbstractConnection) -> None:
             "a worker once as a user with configure, write and read on '^reservations\\.'"
         )
     if not report.may_declare:
-        log.info("this user may not declare, so the topology is taken as it is")
+        log.info("this user may not declare, so the topology is used as it is")
 
 
 async def _ensure(connection: AbstractConnection, entity: _Entity, report: _Report) -> None:
-    """Declare it; or, after the first refusal, look for it and declare only what is missing."""
+    """Declare an entity; but once a declaration was refused, only if it does not exist."""
     try:
         if not report.may_declare and await _exists(connection, entity):
             return
@@ -95,7 +95,7 @@ async def _ensure(connection: AbstractConnection, entity: _Entity, report: _Repo
 
 
 async def _exists(connection: AbstractConnection, entity: _Entity) -> bool:
-    """RabbitMQ asks for no permission to look."""
+    """Whether an entity exists; up to RabbitMQ 4.2 one needs no permission to ask."""
     try:
         await _on_own_channel(connection, entity.check)
     except BrokerUnusable as failure:
@@ -106,7 +106,7 @@ async def _exists(connection: AbstractConnection, entity: _Entity) -> bool:
 
 
 async def _on_own_channel(connection: AbstractConnection, declaration: Declaration) -> None:
-    """In a channel of its own, because a refused declaration closes its channel."""
+    """Declare on a channel of its own, because a refused declaration closes its channel."""
     with translated_failures("declaring the topology", BrokerUnusable):
         # Opening the channel has no timeout of its own.
         async with asyncio.timeout(RPC_TIMEOUT_SECONDS), connection.channel() as channel:

@@ -1,11 +1,11 @@
-"""Noticing that a session exists and yet does nothing: connected, but not consuming.
+"""Notices that a session exists and yet does nothing: connected, but not consuming.
 
-A connection or a channel that closes says so, and so does a consumer that the broker cancels. But
-a broker can lose a channel without a word, a consumer can be forgotten, and a network can swallow
-every packet. So the broker is asked every few seconds, on the very channel that takes requests,
-how the queue is. On the connection that publishes it cannot be asked, for there it answers nothing
-while an alarm blocks publishers; but heartbeats it sends even then. Decides only that a session is
-of no use; the runtime opens the next one.
+A connection or channel that is closed reports it, and so does a consumer that the broker cancels.
+But a broker can lose a channel or forget a consumer without notice, and a network can swallow every
+packet. So the broker is asked for the state of the queue every few seconds, on the very channel
+that consumes requests. It cannot be asked on the connection that publishes, where it does not
+answer while an alarm blocks publishers; but it sends heartbeats even then. Decides only that a
+session is of no use; the runtime opens the next one.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from worker.errors import SessionLost
 
 CHECK_SECONDS: Final = 3
 ANSWER_TIMEOUT_SECONDS: Final = 6
-"""For a question that takes milliseconds. Both together leave a new session several of the 15 s
-within which a worker that does not consume has to be back."""
+"""For an answer that takes milliseconds. Both together leave several seconds for a new session, of
+the 15 s within which a worker that does not consume must be consuming again."""
 UNREAD_SECONDS: Final = 1
-"""For what has arrived already."""
+"""For an answer that has arrived already but has not been read."""
 
 SILENT_HEARTBEATS: Final = 1.2
-"""RabbitMQ sends two in each heartbeat interval when it has nothing else to say. The client library
+"""RabbitMQ sends two in each heartbeat interval if it has nothing else to send. The client library
 waits for three intervals, which is more than half a minute."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """What the broker says of the queue, and what has come of it by then."""
+    """The state of the queue, and what the consumer has received from it by then."""
 
     waiting: int
     consumers: int
@@ -45,16 +45,16 @@ class QueueStatus:
 
     @property
     def fault(self) -> str | None:
-        """What is odd about it, though for a moment it may be so."""
+        """What is wrong with it, if anything; for a moment that is normal."""
         if not self.consumers:
             return "the broker knows no consumer of it"
         if self.waiting and not self.unsettled:
-            return f"{self.waiting} requests wait in it, and none is handed over"
+            return f"{self.waiting} requests wait in it, and none is delivered"
         return None
 
 
 class Watchdog:
-    """Looks after the consumer of one session, and after the connection that it publishes on."""
+    """Watches the consumer of one session, and the connection that it publishes on."""
 
     def __init__(self, channel: DirectChannel, consumer: Consumer, publishing: Connection) -> None:
         self._channel = channel
@@ -65,16 +65,16 @@ class Watchdog:
         self._querying: asyncio.Task[QueueStatus] | None = None
 
     async def watch(self) -> Never:
-        """Raise SessionLost when the broker does not answer, hands nothing over, or is silent.
+        """Raise SessionLost when the broker does not answer, delivers nothing, or is silent.
 
-        May be cancelled at any moment: a question under way is then left to its end, because
-        one that is cancelled would close the channel.
+        May be cancelled at any moment. A query under way then runs to its end, because
+        cancelling it would close the channel.
         """
         before: QueueStatus | None = None
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             self._querying = asyncio.create_task(self._query())
-            # Looked at, or asyncio complains of one that nobody waits for any more.
+            # Retrieved, so that asyncio does not log an exception that nothing awaits any more.
             self._querying.add_done_callback(lambda done: done.cancelled() or done.exception())
             status = await self._answer(self._querying)
             self._check_heartbeats()
@@ -85,18 +85,18 @@ class Watchdog:
             before = status
 
     async def _answer(self, querying: asyncio.Task[QueueStatus]) -> QueueStatus:
-        """Wait for an answer, and a moment longer: one may have come while the worker was paused.
+        """Wait for the answer, and then a moment longer, in case the process was paused meanwhile.
 
-        Then its time is over as soon as it wakes up, before it has read what is there.
+        A paused process is past its timeout as soon as it resumes, before it has read what arrived.
         """
-        for patience_seconds in (ANSWER_TIMEOUT_SECONDS, UNREAD_SECONDS):
-            await asyncio.wait({querying}, timeout=patience_seconds)
+        for timeout_seconds in (ANSWER_TIMEOUT_SECONDS, UNREAD_SECONDS):
+            await asyncio.wait({querying}, timeout=timeout_seconds)
             if querying.done():
                 return querying.result()
-        raise SessionLost(f"RabbitMQ says nothing about {topology.REQUESTS}")
+        raise SessionLost(f"RabbitMQ does not answer when asked about {topology.REQUESTS}")
 
     def _check_heartbeats(self) -> None:
-        """Count looks and not the clock: a worker that was paused has not listened."""
+        """Count checks and not time, because a process that is paused receives nothing."""
         heard_count = self._publishing.demultiplexer.heard_count
         silent = heard_count == self._heard_count
         self._heard_count = heard_count

@@ -1,8 +1,8 @@
-"""Publishing requests from a file, and waiting for what becomes of them.
+"""`publish`: publishes requests from a file, and waits for their outcomes.
 
-Publishes each line as it is, good or bad: bad ones are how one tests the dead letters. Reads a
-file of any size in bounded memory; only the ids that are waited for are kept. Knows what any
-publisher and subscriber knows, which is the contract, and nothing of MongoDB or of the worker.
+Publishes each line as it is, valid or not: invalid requests are how the dead letters are tested.
+Reads a file of any size in bounded memory; only the ids of awaited requests are kept. Knows what
+any publisher and subscriber knows, which is the contract, and nothing of MongoDB or of the worker.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from worker.settings import Settings
 STANDARD_INPUT: Final = "-"
 CONTENT_TYPE: Final = "application/json"
 READ_BYTES: Final = 256 * 1024
-"""Published and confirmed before more is read: some 1,500 requests."""
+"""Published and confirmed before more is read: about 1,500 requests."""
 LINE_BYTES_MAX: Final = 1024 * 1024
-"""Far above the 64 KiB of a request, and below what RabbitMQ refuses (16 MiB by default in 4.x)."""
+"""Far above the 64 KiB of a request, and below RabbitMQ's own limit (16 MiB by default in 4.x)."""
 FAULTS_SHOWN_MAX: Final = 5
 
 QUIET_SECONDS: Final = 60
-"""Without an outcome of ours; a worker that is there has one within a few seconds."""
+"""Without an outcome of these requests; a running worker has one within a few seconds."""
 
 
 class OutcomesMissing(WorkerError):
@@ -48,14 +48,14 @@ class OutcomesMissing(WorkerError):
 
 
 class MovieReference(BaseModel):
-    """All that a routing key takes."""
+    """The part of a request that its routing key is made from."""
 
     movie_id: MovieId = Field(alias="movieId")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the file, and what the worker will take it for."""
+    """A line of the file, and how a worker will read it."""
 
     number: int
     body: bytes
@@ -63,14 +63,14 @@ class Line:
 
     @property
     def fault(self) -> str | None:
-        """Why the worker will refuse it, if it will."""
+        """Why a worker will refuse it, or None if it will not."""
         if isinstance(self.request, InvalidRequest):
             return "; ".join(f"{error.field} {error.problem}" for error in self.request.errors)
         return self.request.detail if isinstance(self.request, UnreadableRequest) else None
 
 
 def message_of(line: Line) -> Message:
-    """The line as it is, to be routed by its movie, if it names one."""
+    """The line as it is, routed by its movie if it names one."""
     try:
         routing_key = topology.request_routing_key(
             MovieReference.model_validate_json(line.body).movie_id
@@ -88,7 +88,7 @@ def message_of(line: Line) -> Message:
 
 
 class Outcomes:
-    """The outcomes of the requests that were published, each printed when it first comes."""
+    """The outcomes of the requests that were published, each printed when it first arrives."""
 
     def __init__(self, source: MessageSource) -> None:
         self._source = source
@@ -98,14 +98,14 @@ class Outcomes:
         self._reasons: Counter[str] = Counter()
 
     def expect(self, lines: Sequence[Line]) -> None:
-        """Wait for these lines, too; there is no event for what cannot be read."""
+        """Wait for these lines, too, except the unreadable ones, which get no event."""
         requests = [line.request for line in lines]
         ids = {r.request_id for r in requests if not isinstance(r, UnreadableRequest)}
         self._missing |= ids - self._expected
         self._expected |= ids
 
     async def track(self) -> Never:
-        """Print outcomes as they come, until cancelled; raises WorkerError."""
+        """Print outcomes as they arrive, until cancelled; raises WorkerError."""
         while True:
             self._record(await self._source.get())
 
@@ -113,7 +113,7 @@ class Outcomes:
         """Print outcomes until none is missing; raises WorkerError or OutcomesMissing."""
         while missing_count := len(self._missing):
             try:
-                # Only an outcome of ours counts: others may have theirs for ever.
+                # Only an outcome of these requests counts: those of others may never end.
                 async with asyncio.timeout(quiet_seconds):
                     while len(self._missing) == missing_count:
                         self._record(await self._source.get())
@@ -135,7 +135,7 @@ class Outcomes:
         try:
             outcome = OutcomeEvent.model_validate_json(event.body)
         except ValidationError:
-            return  # Anybody may publish to the exchange.
+            return  # Anyone may publish to the exchange.
         if outcome.request_id in self._missing:
             self._missing.remove(outcome.request_id)
             self._kinds[outcome.outcome] += 1
@@ -146,10 +146,11 @@ class Outcomes:
 async def publish_requests(
     settings: Settings, file: str, *, wait: bool, quiet_seconds: float = QUIET_SECONDS
 ) -> None:
-    """The command: publish each line of the file, and print the outcomes if they are waited for.
+    """The command: publish each line of the file, and with ``wait`` print the outcomes.
 
-    Raises BadInput for what is no file of lines, BrokerUnusable when RabbitMQ does not take them,
-    OutcomesMissing when none comes for ``quiet_seconds``, WorkerError when nobody reads them.
+    Raises BadInput if the file cannot be read line by line, BrokerUnusable if RabbitMQ does not
+    accept the requests, OutcomesMissing if no outcome arrives for ``quiet_seconds``, and
+    WorkerError if standard output is closed.
     """
     name = topology.REQUESTS
     with _open(file) as source:
@@ -157,13 +158,13 @@ async def publish_requests(
             settings.amqp_url, "publishing requests", exchange=name, queue=name
         ) as publisher:
             if not wait:
-                await _publish_all(source, publisher, None)
+                await _publish_file(source, publisher, None)
                 return
             async with subscribe(settings.amqp_url, topology.EVENTS, "reservation.#") as received:
                 outcomes = Outcomes(received)
                 tracking = asyncio.create_task(outcomes.track())
                 try:
-                    await _publish_all(source, publisher, outcomes)
+                    await _publish_file(source, publisher, outcomes)
                 finally:
                     tracking.cancel()
                 await asyncio.wait({tracking})
@@ -173,12 +174,12 @@ async def publish_requests(
     print(outcomes, file=sys.stderr)
 
 
-async def _publish_all(source: io.FileIO, publisher: Publisher, outcomes: Outcomes | None) -> None:
+async def _publish_file(source: io.FileIO, publisher: Publisher, outcomes: Outcomes | None) -> None:
     begun = time.perf_counter()
     count = faulty_count = 0
     faults: list[str] = []
     stderr = Console(stderr=True)
-    # Outcomes on the same terminal show the progress by themselves.
+    # Outcomes that are printed to a terminal show the progress by themselves.
     hidden = not stderr.is_terminal or (outcomes is not None and sys.stdout.isatty())
     with Progress(console=stderr, transient=True, redirect_stdout=False, disable=hidden) as bars:
         bar = bars.add_task("publishing", total=os.fstat(source.fileno()).st_size or None)
@@ -202,7 +203,7 @@ async def _publish_all(source: io.FileIO, publisher: Publisher, outcomes: Outcom
 
 
 async def _complete(outcomes: Outcomes, quiet_seconds: float, lost: asyncio.Future[None]) -> None:
-    """Wait for the rest, unless the connection goes: then nothing can come any more."""
+    """Wait for the missing outcomes, but no longer than there is a connection."""
     completing = asyncio.create_task(outcomes.complete(quiet_seconds))
     try:
         await asyncio.wait({completing, lost}, return_when=asyncio.FIRST_COMPLETED)
@@ -215,7 +216,7 @@ async def _complete(outcomes: Outcomes, quiet_seconds: float, lost: asyncio.Futu
 
 
 def _open(file: str) -> io.FileIO:
-    """Unbuffered, so that what a slow producer has written so far can be had at once."""
+    """Open unbuffered, so that the lines of a slow producer can be read as they are written."""
     try:
         return io.FileIO(0, closefd=False) if file == STANDARD_INPUT else io.FileIO(file)
     except OSError as failure:
@@ -223,7 +224,7 @@ def _open(file: str) -> io.FileIO:
 
 
 async def chunks_of(source: io.FileIO) -> AsyncIterator[list[Line]]:
-    """The lines that are not blank, as many at once as have been read; raises BadInput."""
+    """The lines that are not blank, in chunks of what could be read at once; raises BadInput."""
     number = 0
     rest = b""
     while data := await _read(source):
@@ -244,15 +245,15 @@ def _lines(before: int, bodies: Sequence[bytes]) -> list[Line]:
 
 
 async def _read(source: io.FileIO) -> bytes:
-    """What there is, and nothing at the end; waits for it without a thread, which Ctrl-C needs."""
+    """Read what is available; empty at the end. Waits without a thread, so that Ctrl-C works."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     try:
         loop.add_reader(source.fileno(), readable.set)
-        # uvloop makes it non-blocking, and with it whatever else writes to the same terminal.
+        # uvloop makes it non-blocking, and with it every other user of the same terminal.
         os.set_blocking(source.fileno(), True)
     except (PermissionError, NotImplementedError):
-        pass  # What epoll does not take, such as a file, need not be waited for.
+        pass  # epoll refuses regular files, which need not be waited for.
     else:
         try:
             await readable.wait()

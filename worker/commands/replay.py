@@ -1,8 +1,8 @@
 """`replay`: publishes recorded outcomes once more, for a subscriber that lost its data.
 
-Each event is what the first one was, with the same message id and the same content, because both
-are made from the ledger alone. What the ledger does not hold cannot come back: the correlation id
-is the request id, there is no trace context, and nobody is sent a reply.
+Each event equals the first one, with the same message id and the same content, because both are
+made from the ledger alone. What the ledger does not hold is not restored: the correlation id is the
+request id, there is no trace context, and no reply is sent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from worker.settings import Settings
 from worker.store.ledger import Ledger, Selection, open_ledger
 
 CONFIRM_ABOVE: Final = 1000
-"""Events that every subscriber gets again without anybody being asked."""
+"""The most events that are sent to every subscriber again without asking for consent."""
 MISSING_SHOWN_MAX: Final = 5
 
 NO_DELIVERY: Final = Delivery(tag=0, body=b"")
@@ -35,7 +35,7 @@ class NotRecorded(WorkerError):
 
 
 def event_of(outcome: OutcomeEvent) -> Message:
-    """The event for every subscriber; without a delivery there is no other."""
+    """The event for every subscriber; without a delivery there is no reply."""
     (event,) = outcome_events(NO_DELIVERY, outcome)
     return event
 
@@ -48,10 +48,10 @@ async def replay_outcomes(
     dry_run: bool = False,
     yes: bool = False,
 ) -> None:
-    """The command: count what is selected, ask if it is much, and publish it.
+    """The command: count what is selected, ask for consent if it is a lot, and publish it.
 
-    Raises BadInput for no selection, NotRecorded for request ids without an outcome after all
-    the others are published, StoreUnusable, BrokerUnusable.
+    Raises BadInput if nothing is selected, StoreUnusable, BrokerUnusable, and NotRecorded for
+    request ids without an outcome, once all the others are published.
     """
     _require_selection(selection, everything=everything)
     async with open_ledger(settings.mongodb_uri, settings.mongodb_database) as ledger:
@@ -113,7 +113,7 @@ async def _replay(settings: Settings, ledger: Ledger, selection: Selection, coun
 
 
 async def _missing(ledger: Ledger, selection: Selection) -> list[str]:
-    """The request ids that were given and have no outcome, in their order."""
+    """The given request ids that have no outcome, in their order."""
     recorded = await ledger.outcomes(selection.request_ids)
     return [request_id for request_id in selection.request_ids if request_id not in recorded]
 
@@ -124,4 +124,4 @@ def _require_selection(selection: Selection, *, everything: bool) -> None:
             "say which outcomes: request ids, --movie, --since or --until, or else --all"
         )
     if selection.since and selection.until and selection.since >= selection.until:
-        raise BadInput("--since must be before --until; between these two there is nothing")
+        raise BadInput("--since must be before --until; there is nothing between these two")

@@ -1,8 +1,8 @@
-"""What the broker sends by the thousand, read from the payloads of its frames.
+"""Decodes the payloads of the broker's most frequent frames.
 
-RabbitMQ passes on whatever bytes a publisher put into routing key and properties: text that is not
-UTF-8, times beyond all years, tables nested without end. What does not decode counts as absent, and
-the body decides what becomes of such a message.
+RabbitMQ passes on whatever bytes a publisher put into the routing key and the properties: text that
+is not UTF-8, times far beyond the year 9999, tables nested without end. What does not decode counts
+as absent, and the body decides what becomes of such a message.
 
 AMQP 0-9-1 specification, sections 4.2.6.1 (the content header) and 1.8.3 (the methods and the
 properties of class basic, in the order in which their values follow).
@@ -25,7 +25,6 @@ BASIC_ACK: Final = struct.pack(">HH", 60, 80)
 BASIC_NACK: Final = struct.pack(">HH", 60, 120)
 """Class and method, with which the payload of every method frame begins."""
 
-
 _METHOD_ID_BYTES: Final = len(BASIC_DELIVER)
 _DELIVERY_TAG: Final = struct.Struct(">Q")
 _REPLY_CODE_BYTES: Final = 2
@@ -33,10 +32,10 @@ _MULTIPLE: Final = 1
 
 _BODY_SIZE: Final = struct.Struct(">Q")
 _BODY_SIZE_AT: Final = 4
-"""Behind the class and the weight."""
+"""After the class and the weight."""
 _FLAGS: Final = struct.Struct(">H")
 _FLAGS_AT: Final = 12
-"""Behind the class, the weight and the size of the body."""
+"""After the class, the weight and the size of the body."""
 _VALUES_AT: Final = 14
 _SIZE: Final = struct.Struct(">I")
 _VALUE_BYTES: Final = {
@@ -51,7 +50,7 @@ _VALUE_BYTES: Final = {
     )
     for type_code in type_codes
 }
-"""By the type of a value in a field table, with RabbitMQ's errata."""
+"""The size of a value in a field table by its type, with RabbitMQ's errata."""
 _NESTED: Final = frozenset({b"A", b"F"})
 _LONG_TEXTS: Final = frozenset({b"S", b"x"})
 NESTED_BYTES_MAX: Final = 4096
@@ -76,7 +75,7 @@ _SECONDS: Final = struct.Struct(">Q")
 
 @dataclass(frozen=True, slots=True)
 class Properties:
-    """The properties of a message, but for the broker's own: delivery mode and priority."""
+    """The properties of a message, except those meant for the broker: delivery mode, priority."""
 
     content_type: str | None = None
     content_encoding: str | None = None
@@ -93,7 +92,7 @@ class Properties:
 
 @dataclass(frozen=True, slots=True)
 class DeliveredMessage:
-    """A delivery as it came; ``tag`` names it on its channel."""
+    """A message as the broker delivered it; ``tag`` identifies the delivery on its channel."""
 
     tag: int
     redelivered: bool
@@ -104,7 +103,7 @@ class DeliveredMessage:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """The broker's word on a published message, or on all of them up to that tag."""
+    """The broker's ack or nack of a published message, or of all up to and including its tag."""
 
     tag: int
     multiple: bool
@@ -137,14 +136,14 @@ def read_returned_exchange(method: bytes) -> str:
 
 
 def body_size(header: bytes) -> int:
-    """The bytes of the body that a content header announces."""
+    """The size of the body, in bytes, that a content header announces."""
     size: int
     (size,) = _BODY_SIZE.unpack_from(header, _BODY_SIZE_AT)
     return size
 
 
 def read_properties(header: bytes) -> Properties:
-    """Read the payload of a content header frame; what cannot be read is left out."""
+    """Read the payload of a content header frame; what does not decode is left out."""
     (flags,) = _FLAGS.unpack_from(header, _FLAGS_AT)
     texts: dict[int, str | None] = {}
     headers: Mapping[str, object] | None = None
@@ -208,10 +207,10 @@ def _headers(header: bytes, at: int) -> tuple[int, Mapping[str, object] | None]:
 
 
 def _entries(table: bytes) -> Iterator[tuple[str, object]]:
-    """The entries of a field table; each is decoded by itself, so that none is lost with another.
+    """The entries of a field table, each decoded by itself, so that a bad one spoils no other.
 
-    pamqp looks at all that follows a value to decode it, which takes more than a second for a
-    table of 128 KiB: so one that is inside another and large is left out.
+    To decode a value pamqp copies everything behind it, which takes more than a second for a
+    nested table of 128 KiB: so nested tables and arrays above NESTED_BYTES_MAX are left out.
     """
     at = 0
     while at < len(table):
@@ -221,13 +220,13 @@ def _entries(table: bytes) -> Iterator[tuple[str, object]]:
             return
         nested = table[type_at : type_at + 1] in _NESTED
         if name is not None and not (nested and end - type_at > NESTED_BYTES_MAX):
-            with suppress(Exception):  # pamqp raises whatever its decoding stumbled upon.
+            with suppress(Exception):  # pamqp lets through any exception from its decoding.
                 yield name, pamqp.decode.embedded_value(table[type_at:end])[1]
         at = end
 
 
 def _value_end(table: bytes, type_at: int) -> int | None:
-    """Where a value of a field table ends, as far as that can be told."""
+    """Where a value of a field table ends, or None if its type is unknown or its size missing."""
     type_code = table[type_at : type_at + 1]
     start = type_at + 1
     if type_code in _VALUE_BYTES:
