@@ -68,7 +68,7 @@ async def test_each_line_is_published_as_it_is_and_routed_by_its_movie(
     assert capsys.readouterr().err.splitlines()[-1].startswith("published 5 requests in ")
 
 
-async def test_lines_that_will_be_refused_are_counted_and_the_first_are_shown(
+async def test_lines_that_will_be_refused_are_counted_and_some_shown(
     settings: Settings, tmp_path: Path, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publish_command, "READ_BYTES", 2 * len(GARBAGE))
@@ -81,7 +81,7 @@ async def test_lines_that_will_be_refused_are_counted_and_the_first_are_shown(
     assert "numberOfPeople must be an integer" in faults[0]
 
 
-async def test_the_outcomes_that_are_waited_for_are_printed_once_for_each_request(
+async def test_awaited_outcomes_are_printed_once_for_each_request(
     cinema: Cinema, settings: Settings, tmp_path: Path, capsys: Shown
 ) -> None:
     await cinema.start_worker()
@@ -111,7 +111,7 @@ def lines_of(*request_ids: str) -> list[Line]:
     return [Line(0, body, read_request(body)) for body in requests]
 
 
-async def test_only_the_first_outcome_of_each_of_our_requests_is_printed(capsys: Shown) -> None:
+async def test_only_the_first_outcome_of_an_own_request_is_printed(capsys: Shown) -> None:
     received: asyncio.Queue[Event] = asyncio.Queue()
     outcomes = Outcomes(received)
     outcomes.expect(lines_of("a", "b", "a"))
@@ -144,7 +144,7 @@ async def test_outcomes_of_others_do_not_prolong_the_wait() -> None:
         noise.cancel()
 
 
-async def test_without_a_worker_the_wait_ends_and_says_how_many_are_missing(
+async def test_without_a_worker_the_wait_ends_with_what_is_missing(
     settings: Settings, tmp_path: Path
 ) -> None:
     file = file_of(tmp_path, request_for("heat"), request_for("heat"))
@@ -154,7 +154,7 @@ async def test_without_a_worker_the_wait_ends_and_says_how_many_are_missing(
 
 @pytest.mark.parametrize("missing", ["exchange", "queue"])
 @pytest.mark.parametrize("wait", [True, False])
-async def test_before_any_worker_was_there_one_is_asked_for(
+async def test_before_the_first_worker_publish_asks_to_start_one(
     cinema: Cinema, settings: Settings, tmp_path: Path, missing: str, wait: bool
 ) -> None:
     channel = cinema.client.channel
@@ -226,7 +226,7 @@ async def test_a_broker_that_goes_away_is_noticed(
     assert raised.value.exit_code == 3
 
 
-async def test_the_file_is_looked_for_before_the_broker(tmp_path: Path) -> None:
+async def test_the_file_is_opened_before_the_broker_is_asked(tmp_path: Path) -> None:
     nowhere = Settings(amqp_url="amqp://127.0.0.1:1/")
     with pytest.raises(BadInput, match="absent cannot be read: No such file"):
         await publish_requests(nowhere, str(tmp_path / "absent"), wait=False)
@@ -266,7 +266,7 @@ async def command(settings: Settings, stdout: int) -> tuple[Process, asyncio.Str
 
 
 @pytest.mark.parametrize(("interrupted", "exit_code"), [(False, 0), (True, 130)])
-async def test_a_slow_producer_sees_each_outcome_before_it_sends_the_next_request(
+async def test_a_slow_producer_sees_each_outcome_at_once(
     cinema: Cinema, settings: Settings, interrupted: bool, exit_code: int
 ) -> None:
     await cinema.start_worker()
@@ -285,7 +285,7 @@ async def test_a_slow_producer_sees_each_outcome_before_it_sends_the_next_reques
         assert await process.wait() == exit_code
 
 
-async def test_the_command_says_so_when_nobody_reads_the_outcomes_any_more(
+async def test_the_command_reports_that_its_output_was_closed(
     cinema: Cinema, settings: Settings
 ) -> None:
     await cinema.start_worker()

@@ -53,7 +53,7 @@ async def replayed(cinema: Cinema, shown: Shown) -> int:
     return count
 
 
-async def test_every_replayed_event_is_what_the_first_one_was(
+async def test_every_replayed_event_equals_the_first_one(
     cinema: Cinema,
     settings: Settings,
     requests: list[dict[str, Any]],
@@ -68,7 +68,7 @@ async def test_every_replayed_event_is_what_the_first_one_was(
         assert again == first
 
 
-async def test_what_is_replayed_is_chosen_by_request_by_movie_and_by_time(
+async def test_outcomes_are_selected_by_request_movie_and_time(
     cinema: Cinema, settings: Settings, requests: list[dict[str, Any]], capsys: Shown
 ) -> None:
     ids = [request["requestId"] for request in requests]
@@ -96,7 +96,7 @@ async def test_what_is_replayed_is_chosen_by_request_by_movie_and_by_time(
         assert found == expected
 
 
-async def test_requests_without_an_outcome_are_named_after_the_others_are_published(
+async def test_requests_without_an_outcome_are_named_at_the_end(
     cinema: Cinema, settings: Settings, requests: list[dict[str, Any]], capsys: Shown
 ) -> None:
     known = requests[0]["requestId"]
@@ -105,7 +105,7 @@ async def test_requests_without_an_outcome_are_named_after_the_others_are_publis
     assert await replayed(cinema, capsys) == 1
 
 
-async def test_many_events_are_published_only_when_somebody_says_yes(
+async def test_many_events_are_published_only_with_consent(
     cinema: Cinema,
     settings: Settings,
     requests: list[dict[str, Any]],
@@ -128,14 +128,14 @@ async def test_many_events_are_published_only_when_somebody_says_yes(
         (Selection(since=NOW, until=NOW), False, "there is nothing"),
     ],
 )
-async def test_a_selection_that_cannot_be_meant_is_refused(
+async def test_a_selection_that_makes_no_sense_is_refused(
     selection: Selection, everything: bool, problem: str
 ) -> None:
     with pytest.raises(BadInput, match=problem):
         await replay_outcomes(Settings(), selection, everything=everything)
 
 
-async def test_a_full_queue_ends_a_replay_with_the_number_that_was_published(
+async def test_a_full_queue_ends_a_replay_with_what_was_published(
     cinema: Cinema,
     settings: Settings,
     requests: list[dict[str, Any]],
@@ -151,7 +151,7 @@ async def test_a_full_queue_ends_a_replay_with_the_number_that_was_published(
         await replay_outcomes(settings, Selection(), everything=True)
 
 
-async def test_an_entry_that_no_worker_wrote_is_left_out_and_told(
+async def test_an_entry_that_no_worker_wrote_is_skipped_and_reported(
     cinema: Cinema, settings: Settings, requests: list[dict[str, Any]], capsys: Shown
 ) -> None:
     assert requests

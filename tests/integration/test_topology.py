@@ -43,7 +43,7 @@ async def take(channel: AbstractChannel, queue: str) -> bytes:
     raise AssertionError("unreachable: the iterator waits or raises")
 
 
-async def test_what_is_declared_is_what_the_contract_has(
+async def test_what_is_declared_is_what_the_contract_says(
     connection: AbstractConnection, servers: Servers
 ) -> None:
     await declare_topology(connection)
@@ -51,7 +51,7 @@ async def test_what_is_declared_is_what_the_contract_has(
     await (await Client.open(servers.amqp_url)).close()
 
 
-async def test_a_worker_is_content_with_what_a_publisher_declared(
+async def test_a_worker_accepts_what_a_publisher_declared(
     connection: AbstractConnection, servers: Servers
 ) -> None:
     await (await Client.open(servers.amqp_url)).close()
@@ -68,7 +68,7 @@ async def test_a_request_reaches_its_queue_whatever_its_routing_key(
     assert await take(channel, REQUESTS) == b"{}"
 
 
-async def test_an_event_without_a_subscriber_is_kept_and_one_with_a_subscriber_is_not(
+async def test_only_an_event_without_a_subscriber_is_kept(
     connection: AbstractConnection, channel: AbstractChannel
 ) -> None:
     await declare_topology(connection)
@@ -88,7 +88,7 @@ async def test_a_dead_letter_reaches_its_queue(
     assert await take(channel, DEAD_LETTERS) == b"{}"
 
 
-async def test_a_request_that_fails_more_than_20_times_is_dead_lettered(
+async def test_a_request_that_fails_21_times_is_dead_lettered(
     connection: AbstractConnection, channel: AbstractChannel
 ) -> None:
     await declare_topology(connection)
@@ -107,7 +107,7 @@ async def test_a_request_that_fails_more_than_20_times_is_dead_lettered(
     assert deliveries == 21
 
 
-async def test_a_binding_that_is_missing_is_made(
+async def test_a_missing_binding_is_created(
     connection: AbstractConnection, channel: AbstractChannel
 ) -> None:
     await declare_topology(connection)
@@ -118,7 +118,7 @@ async def test_a_binding_that_is_missing_is_made(
     assert await take(channel, REQUESTS) == b"{}"
 
 
-async def test_everything_that_differs_is_told_at_once_and_stays_as_it_was(
+async def test_all_differences_are_reported_at_once_and_left_alone(
     connection: AbstractConnection, channel: AbstractChannel
 ) -> None:
     await channel.declare_queue(REQUESTS, durable=True)

@@ -76,7 +76,7 @@ async def looks(session: Session, number: int) -> None:
         await watching
 
 
-async def test_a_channel_that_the_broker_lost_without_a_word_ends_the_session(
+async def test_a_channel_that_the_broker_lost_ends_the_session(
     session: Session, servers: Servers
 ) -> None:
     if servers.embedded is None:
@@ -103,7 +103,7 @@ async def test_a_broker_that_does_not_answer_ends_the_session(wired_url: str, wi
     await session.close()
 
 
-async def test_a_broker_that_is_silent_only_where_events_are_published_ends_the_session(
+async def test_silence_on_the_publishing_connection_ends_the_session(
     wired_url: str, wire: Proxy
 ) -> None:
     session = await Session.open(wired_url, 10)
@@ -113,7 +113,7 @@ async def test_a_broker_that_is_silent_only_where_events_are_published_ends_the_
     await session.close()
 
 
-async def test_a_broker_that_blocks_publishers_by_an_alarm_is_not_taken_for_silent(
+async def test_a_broker_under_an_alarm_does_not_count_as_silent(
     wired_url: str, servers: Servers
 ) -> None:
     if servers.embedded is None:
@@ -128,7 +128,7 @@ async def test_a_broker_that_blocks_publishers_by_an_alarm_is_not_taken_for_sile
     await session.close()
 
 
-async def test_no_session_is_opened_anew_while_an_alarm_blocks_publishers(servers: Servers) -> None:
+async def test_no_session_is_reopened_while_an_alarm_blocks_publishers(servers: Servers) -> None:
     if servers.embedded is None:
         pytest.skip("the broker is not ours to alarm")
     async with memory_alarm_of(servers.embedded.rabbit):
@@ -141,7 +141,7 @@ async def forget_consumer(session: Session) -> None:
     await session.consumer._channel.basic_cancel(session.consumer._consumer_tag)
 
 
-async def test_a_consumer_that_the_broker_does_not_know_any_more_ends_the_session(
+async def test_a_consumer_that_the_broker_forgot_ends_the_session(
     session: Session,
 ) -> None:
     await forget_consumer(session)
@@ -149,7 +149,7 @@ async def test_a_consumer_that_the_broker_does_not_know_any_more_ends_the_sessio
         await watched(session)
 
 
-async def test_requests_that_wait_and_are_not_handed_over_end_the_session(
+async def test_requests_that_are_not_delivered_end_the_session(
     session: Session, client: Client
 ) -> None:
     await forget_consumer(session)
@@ -167,11 +167,11 @@ async def test_requests_that_wait_and_are_not_handed_over_end_the_session(
         await watched(session)
 
 
-async def test_a_session_without_anything_to_do_goes_on(session: Session) -> None:
+async def test_an_idle_session_goes_on(session: Session) -> None:
     await looks(session, LOOKS)
 
 
-async def test_a_session_that_holds_all_it_may_goes_on(client: Client, servers: Servers) -> None:
+async def test_a_session_with_a_full_prefetch_goes_on(client: Client, servers: Servers) -> None:
     session = await Session.open(servers.amqp_url, 2, slow_start=False)
     await client.publish_all([{"number": number} for number in range(5)])
     assert await session.consumer.collect(1)
@@ -179,15 +179,13 @@ async def test_a_session_that_holds_all_it_may_goes_on(client: Client, servers: 
     await session.close()
 
 
-async def test_a_session_that_takes_nothing_more_because_it_stops_goes_on(
-    session: Session, client: Client
-) -> None:
+async def test_a_stopping_session_goes_on(session: Session, client: Client) -> None:
     await session.consumer.stop()
     await client.publish({})
     await looks(session, LOOKS)
 
 
-async def test_what_is_held_can_be_handed_back_whenever_the_watchdog_is_called_off(
+async def test_deliveries_can_be_handed_back_whenever_watching_ends(
     session: Session, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watchdog, "CHECK_SECONDS", 0)

@@ -92,7 +92,7 @@ def test_properties_are_read_as_pamqp_reads_them(given_properties: dict[str, Any
     assert read_properties(header(**given_properties)) == Properties(**expected)
 
 
-def test_every_property_is_found_behind_every_other() -> None:
+def test_every_property_is_found_after_every_other() -> None:
     given_properties = asdict(ALL_THAT_IS_READ)
     given_properties["message_type"] = given_properties.pop("type")
     read = read_properties(header(delivery_mode=2, priority=4, **given_properties))
@@ -123,7 +123,7 @@ def test_every_property_is_found_behind_every_other() -> None:
         *("flags without values", "flags that go on"),
     ],
 )
-def test_what_does_not_decode_is_left_out_and_what_is_behind_it_is_found(
+def test_what_does_not_decode_is_left_out_and_the_next_found(
     flags: int, values: bytes, expected: Properties | None
 ) -> None:
     expected = expected or Properties(headers={}, correlation_id="c")
@@ -135,14 +135,14 @@ def test_no_properties_can_make_reading_fail(flags: int, values: bytes) -> None:
     read_properties(raw_header(flags, values))
 
 
-def test_a_header_that_does_not_decode_takes_no_other_with_it() -> None:
+def test_a_header_that_does_not_decode_spoils_no_other() -> None:
     count, beyond_all_years = b"\x01nI\x00\x00\x00\x05", b"\x01tT" + b"\xff" * 8
     table = beyond_all_years + b"\x02\xff\xfeV" + count
     headers = read_properties(raw_header(1 << 13, struct.pack(">I", len(table)) + table)).headers
     assert headers == {"n": 5}
 
 
-def test_a_large_table_inside_the_headers_is_left_out_and_a_small_one_is_not() -> None:
+def test_only_a_large_nested_table_is_left_out() -> None:
     """pamqp's time grows with the square of its size."""
     voids = {"small": {"a": None}, "large": {f"{number}": None for number in range(2000)}}
     assert read_properties(header(headers={**voids, "n": 5})).headers == {
@@ -159,7 +159,7 @@ def test_a_delivery_is_read_with_its_tag_and_its_routing_key() -> None:
 
 
 @pytest.mark.parametrize("redelivered", [True, False])
-def test_a_delivery_says_whether_it_has_been_delivered_before(redelivered: bool) -> None:
+def test_a_delivery_says_whether_it_is_a_redelivery(redelivered: bool) -> None:
     method = payload(Basic.Deliver("a-tag", 7, redelivered, exchange="e", routing_key="k"))
     assert read_delivered_message(method, header(), b"").redelivered is redelivered
 
@@ -171,13 +171,13 @@ def test_a_routing_key_that_does_not_decode_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("multiple", [True, False])
-def test_a_confirmation_is_read_with_its_tag_and_its_word(multiple: bool) -> None:
+def test_a_confirmation_is_read_with_its_tag_and_its_kind(multiple: bool) -> None:
     ack, nack = Basic.Ack(2**33, multiple), Basic.Nack(5, multiple, requeue=True)
     assert read_confirmation(payload(ack)) == Confirmation(2**33, multiple, is_ack=True)
     assert read_confirmation(payload(nack)) == Confirmation(5, multiple, is_ack=False)
 
 
-def test_a_returned_message_names_the_exchange_that_had_no_queue_for_it() -> None:
+def test_a_returned_message_names_its_exchange() -> None:
     assert read_returned_exchange(payload(Basic.Return(312, "NO_ROUTE", "events", "k"))) == "events"
 
 

@@ -72,7 +72,7 @@ def flown(chunks: Iterable[bytes]) -> tuple[list[Message], bytes]:
 
 
 @given(st.lists(st.sampled_from([*TAKEN, *PASSED])), st.lists(st.integers(0, 900)))
-def test_everything_arrives_whole_and_in_order_however_the_network_cuts_it(
+def test_all_arrives_whole_and_in_order_however_it_is_cut(
     messages: list[bytes], cuts: list[int]
 ) -> None:
     stream = b"".join(messages)
@@ -83,7 +83,7 @@ def test_everything_arrives_whole_and_in_order_however_the_network_cuts_it(
     assert passed.replace(HEARTBEAT, b"") == expected.replace(HEARTBEAT, b"")
 
 
-def test_a_delivery_is_put_together_from_its_frames() -> None:
+def test_a_delivery_is_assembled_from_its_frames() -> None:
     (message,), _ = flown([delivery(3, b"in ", b"two ", b"frames")])
     arrival = read_delivered_message(*message)
     assert (arrival.tag, arrival.routing_key, arrival.body) == (3, "heat", b"in two frames")
@@ -103,25 +103,23 @@ def test_deliveries_on_two_channels_do_not_mix() -> None:
     assert [arrival.body for arrival in taken] == [b"second", b"first"]
 
 
-def test_what_is_taken_still_counts_as_a_sign_of_life() -> None:
+def test_intercepted_frames_still_count_as_a_sign_of_life() -> None:
     """The client gives a connection up on which it hears nothing for three heartbeats."""
     _, passed = flown([delivery(1, b"one")])
     assert passed == method(Heartbeat(), 0)
 
 
-def test_a_server_that_speaks_another_protocol_is_heard() -> None:
+def test_the_answer_of_another_protocol_is_passed_on() -> None:
     assert flown([b"AMQP\x01\x01\x00\x0a"]) == ([], b"AMQP\x01\x01\x00\x0a")
 
 
-def test_a_header_that_the_server_cut_short_is_left_to_the_client_which_ends_the_connection() -> (
-    None
-):
+def test_a_header_that_is_cut_short_is_left_to_the_client() -> None:
     cut_short = b"\x02\x00\x01\x00\x00\x00\x04\x00\x3c\x00\x00\xce"
     begun = delivery(1, b"one")[: 8 + struct.unpack_from(">I", delivery(1, b"one"), 3)[0]]
     assert flown([begun + cut_short]) == ([], cut_short)
 
 
-def test_a_stream_that_holds_no_frames_is_left_to_the_client_from_there_on() -> None:
+def test_a_garbled_stream_is_left_to_the_client_from_there_on() -> None:
     garbled = method(Basic.Ack(5, multiple=True))[:-1] + b"\x00"
     rest = garbled + delivery(2, b"two")
     taken, passed = flown([delivery(1, b"one"), rest, delivery(3, b"three")])

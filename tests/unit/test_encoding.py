@@ -67,7 +67,7 @@ def by_pamqp(channel_number: int, body_bytes_max: int, message: Message) -> byte
 
 @given(MESSAGES, st.integers(1, 200), st.integers(1, 65_535))
 @example(PLAIN, 100, 1)
-def test_every_message_is_written_as_pamqp_writes_it(
+def test_every_message_is_encoded_as_pamqp_encodes_it(
     message: Message, body_bytes_max: int, channel_number: int
 ) -> None:
     # pamqp sorts the headers, and leaves out an empty table.
@@ -81,7 +81,7 @@ def with_headers(message: Message, headers: dict[str, str]) -> Message:
     return Message(**{**fields, "headers": headers})
 
 
-def test_a_body_is_cut_to_what_a_frame_may_hold() -> None:
+def test_a_body_is_split_at_the_limit_of_a_frame() -> None:
     message = Message("", "q", b"abcdefg", {}, mandatory=False)
     for part in (b"abc\xce", b"def\xce", b"g\xce"):
         assert part in publish_frames(1, 3, message)
