@@ -1,4 +1,4 @@
-"""Taking deliveries from a real broker: in order, settled once, and lost with no session."""
+"""Consuming from a real broker: in order, settled once, and not lost with a session."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Opening = Callable[[], Awaitable[Session]]
 
 
 async def collected(session: Session, number: int) -> list[Delivery]:
-    """So many deliveries, in however many batches they come."""
+    """The next ``number`` deliveries, in however many batches they arrive."""
     found: list[Delivery] = []
     async with asyncio.timeout(DEADLINE_SECONDS):
         while len(found) < number:
@@ -212,5 +212,5 @@ async def test_a_stop_during_a_slow_start_collects_nothing_more(
     async def two_are_back() -> bool:
         return await client.depth(REQUESTS) == 2
 
-    # RabbitMQ shows what was handed back a moment after it has answered.
+    # RabbitMQ counts what was handed back only a moment after its answer.
     await poll(two_are_back, DEADLINE_SECONDS)

@@ -1,4 +1,4 @@
-"""Publishing a file of requests to a real RabbitMQ, and waiting for what becomes of them."""
+"""`publish`: a file of requests goes to a real RabbitMQ, and their outcomes are awaited."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ GARBAGE: Final = b"no JSON"
 
 @pytest.fixture
 def settings(cinema: Cinema) -> Settings:
-    """For the broker of this test."""
+    """Settings with the broker of this test."""
     return Settings(amqp_url=cinema.amqp_url)
 
 
@@ -182,7 +182,7 @@ async def test_a_full_queue_is_noticed(cinema: Cinema, settings: Settings, tmp_p
 
 @asynccontextmanager
 async def wire_to(url: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
-    """Another way to the same broker, and what cuts it."""
+    """Another route to the same broker, and a function that cuts it."""
     broker = URL(url)
     ends: list[asyncio.StreamWriter] = []
 
@@ -214,12 +214,12 @@ async def test_a_broker_that_goes_away_is_noticed(
     monkeypatch.setattr(publish_command, "READ_BYTES", len(encoded(requests[0])) + 1)
     async with wire_to(settings.amqp_url) as (url, cut):
 
-        async def then_cut(source: FileIO) -> AsyncIterator[list[Line]]:
+        async def cut_after_each(source: FileIO) -> AsyncIterator[list[Line]]:
             async for chunk in chunks_of(source):
                 yield chunk
                 cut()
 
-        monkeypatch.setattr(publish_command, "chunks_of", then_cut)
+        monkeypatch.setattr(publish_command, "chunks_of", cut_after_each)
         there = settings.model_copy(update={"amqp_url": url})
         with pytest.raises(SessionLost, match=said) as raised:
             await publish_requests(there, file_of(tmp_path, *requests, b""), wait=wait)
@@ -255,7 +255,7 @@ async def test_lines_are_whole_and_numbered_however_they_are_read(
 
 
 async def command(settings: Settings, stdout: int) -> tuple[Process, asyncio.StreamWriter]:
-    """The real command, reading what is written to the stream."""
+    """The real command, which reads what is written to the stream."""
     program = (sys.executable, "-m", "worker", "publish", "--wait", "-")
     environment = environment_of(settings)
     process = await asyncio.create_subprocess_exec(

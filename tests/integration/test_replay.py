@@ -1,4 +1,4 @@
-"""Replaying recorded outcomes: the same events once more, and only those that were asked for."""
+"""`replay`: the same events are published once more, and only those that were selected."""
 
 from __future__ import annotations
 
@@ -43,13 +43,15 @@ async def requests(cinema: Cinema) -> list[dict[str, Any]]:
 
 
 async def replayed(cinema: Cinema, shown: Shown) -> int:
-    """Wait until all the events have come that the command says it has published."""
+    """Wait until as many events have arrived as the command says it has published."""
     words = shown.readouterr().out.split()
     assert words[0] == "published", words
     count = int(words[1])
     events = cinema.client.events
-    await cinema.client.until(lambda: sum(len(some) - 1 for some in events.values()) >= count)
-    assert sum(len(some) - 1 for some in events.values()) == count
+    await cinema.client.until(
+        lambda: sum(len(received) - 1 for received in events.values()) >= count
+    )
+    assert sum(len(received) - 1 for received in events.values()) == count
     return count
 
 

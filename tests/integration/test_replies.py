@@ -1,4 +1,4 @@
-"""Replies over a real broker: a courtesy that can fail without touching anything else."""
+"""Replies over a real broker: a courtesy that can fail without affecting anything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session with a real broker: how it publishes, is confirmed, and ends."""
+"""A session with a real broker: how it publishes, gets its confirms, and ends."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ DEADLINE_SECONDS: Final = 10
 
 
 def message(key: str, body: bytes = b"{}", **options: Any) -> Message:  # noqa: ANN401
-    """A message for a queue, by way of the default exchange."""
+    """A message to a queue, through the default exchange."""
     defaults: dict[str, Any] = {"exchange": "", "headers": {}, "mandatory": True}
     return Message(routing_key=key, body=body, **{**defaults, **options})
 
 
 async def queue_of(client: Client, name: str, most: int | None = None) -> str:
-    """A queue that refuses what it has no room for."""
+    """A queue that refuses what exceeds its limit, if it has one."""
     full: dict[str, Any] = {"x-max-length": most, "x-overflow": "reject-publish"}
     await client.channel.declare_queue(name, exclusive=True, arguments=full if most else None)
     return name
@@ -109,8 +109,8 @@ async def test_a_dead_letter_without_a_queue_is_not_confirmed(
     session: Session, client: Client
 ) -> None:
     queue = await client.channel.get_queue(DEAD_LETTERS)
-    await queue.unbind(DEAD_LETTERS, routing_key="#")  # As the worker has bound it,
-    await queue.unbind(DEAD_LETTERS)  # and as the client has.
+    await queue.unbind(DEAD_LETTERS, routing_key="#")  # The worker's binding,
+    await queue.unbind(DEAD_LETTERS)  # and the client's.
     with pytest.raises(SessionLost, match="no queue"):
         await session.publisher.publish([message("heat", exchange=DEAD_LETTERS)])
 
@@ -155,7 +155,7 @@ async def test_a_broken_connection_fails_what_was_not_confirmed(
 
 
 async def cut(session: Session, connection: int) -> None:
-    """Close a connection under the feet of its channel."""
+    """Close a connection from under its channel."""
     transport = session._connections[connection].transport
     assert transport is not None
     await transport.connection.close()

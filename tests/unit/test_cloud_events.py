@@ -1,4 +1,4 @@
-"""A request inside a CloudEvent, in structured and in binary mode; and the event as JSON."""
+"""Requests in CloudEvents, in structured and binary mode; and outcome events as JSON."""
 
 from __future__ import annotations
 

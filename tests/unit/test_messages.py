@@ -1,4 +1,4 @@
-"""Reading a request: what is one, what breaks a rule, and what cannot be read at all."""
+"""Reading a request: which is valid, which breaks a rule, and what cannot be read at all."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Consumer:
 
     @property
     def stopped(self) -> bool:
-        """Whether ``stop`` has been called, so that nothing more is collected."""
+        """Whether it has been stopped, so that nothing more is collected."""
         return self._stopped
 
     @property
