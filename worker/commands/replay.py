@@ -100,15 +100,19 @@ async def _replay(settings: Settings, ledger: Ledger, selection: Selection, coun
                     f"{failure}; {published_count:,} outcomes were published before: replay them "
                     "all again, subscribers drop what they have seen"
                 ) from failure
-    skipped = (
-        f"; left out {ledger.unreadable_count:,} that are not as a worker writes them, see "
-        "`reservation-worker audit`"
-        if ledger.unreadable_count
-        else ""
-    )
     seconds = time.perf_counter() - begun
+    skipped = _skipped(ledger.unreadable_count)
     print(
         f"published {published_count:,} recorded outcomes in {seconds:.1f} s{skipped}", flush=True
+    )
+
+
+def _skipped(count: int) -> str:
+    """The end of the summary, if any entries could not be read."""
+    if not count:
+        return ""
+    return (
+        f"; left out {count:,} that are not as a worker writes them, see `reservation-worker audit`"
     )
 
 
