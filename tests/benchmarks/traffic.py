@@ -26,7 +26,7 @@ from worker.broker.messages import Message
 from worker.broker.publisher import Publisher
 from worker.broker.topology import declare_topology
 from worker.broker.wire.channel import DirectChannel, open_channel
-from worker.broker.wire.decoding import Arrival
+from worker.broker.wire.decoding import DeliveredMessage
 from worker.broker.wire.encoding import publish_frames
 
 COUNT_SECONDS: Final = 0.05
@@ -132,7 +132,7 @@ class _Arrivals:
         await channel.consume(queue, arrivals.note, no_ack=True)
         return arrivals
 
-    def note(self, event: Arrival) -> None:
+    def note(self, event: DeliveredMessage) -> None:
         correlation_id = event.properties.correlation_id or ""
         # Whatever else comes is from before, with the request id for its correlation id.
         if correlation_id.isdigit() and self.times[int(correlation_id)] == float("inf"):

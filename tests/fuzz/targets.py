@@ -24,7 +24,7 @@ from tests.fuzz.files import movies
 from tests.unit.values import NOW
 from worker.broker.consumer import delivery_of
 from worker.broker.messages import Delivery
-from worker.broker.wire.decoding import read_arrival
+from worker.broker.wire.decoding import read_delivered_message
 from worker.broker.wire.demultiplexer import HEARTBEAT, Demultiplexer
 from worker.broker.wire.encoding import publish_frames
 from worker.rules.decision import Decision, Reused, Undecidable, decide
@@ -209,7 +209,7 @@ def deliveries(data: bytes) -> None:
     )
     taken, _ = _flown([stream[: size % (len(stream) + 1)], stream[size % (len(stream) + 1) :]])
     (message,) = taken
-    arrival = read_arrival(*message)
+    arrival = read_delivered_message(*message)
     assert (arrival.tag, len(arrival.body)) == (7, size)
     delivery = delivery_of(arrival)
     assert isinstance(delivery.may_be_poison, bool)

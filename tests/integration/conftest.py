@@ -1,4 +1,4 @@
-"""Fixtures of the integration tests: real sessions and a real store, each test on its own."""
+"""Fixtures of the integration tests: real sessions and a real store, fresh for each test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.store.store import Store
 
 @pytest.fixture
 async def client(servers: Servers) -> AsyncIterator[Client]:
-    """A client of a broker that was empty."""
+    """A client of a broker that has just been emptied."""
     await wipe(servers.amqp_url)
     opened = await Client.open(servers.amqp_url)
     yield opened
@@ -50,7 +50,7 @@ async def session(open_session: Opening) -> Session:
 
 @pytest.fixture(scope="session")
 async def mongo(servers: Servers) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
-    """A client that is not the worker's."""
+    """A MongoDB client apart from the worker's own."""
     async with AsyncMongoClient[dict[str, Any]](servers.mongodb_uri, tz_aware=True) as client:
         yield client
 

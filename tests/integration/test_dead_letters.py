@@ -12,7 +12,7 @@ import pytest
 from tests.acceptance.client import DEAD_LETTERS, Client, Received
 from tests.conftest import Servers
 from worker.broker import dead_letters as broker_letters
-from worker.broker.wire.decoding import Arrival
+from worker.broker.wire.decoding import DeliveredMessage
 from worker.commands.dead_letters.drop import drop_dead_letters
 from worker.commands.dead_letters.selection import Filter
 from worker.commands.dead_letters.show import NoSuchDeadLetter, list_dead_letters, show_dead_letter
@@ -125,12 +125,12 @@ async def test_only_the_chosen_are_listed_up_to_the_limit(
 async def test_looking_again_and_again_changes_nothing_and_no_letter_is_worn_out(
     letters: Client, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker_letters, "RENEWED_AFTER_RETURNS", 3)
+    monkeypatch.setattr(broker_letters, "REPUBLISHED_AFTER_RETURNS", 3)
     monkeypatch.setattr(broker_letters, "PAGE_SIZE", 2)
     returns: list[int] = []
     real = broker_letters._dead_letter
 
-    def counted(arrival: Arrival) -> broker_letters.DeadLetter:
+    def counted(arrival: DeliveredMessage) -> broker_letters.DeadLetter:
         letter = real(arrival)
         returns.append(letter.delivery.failures)
         return letter

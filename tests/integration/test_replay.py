@@ -1,4 +1,4 @@
-"""Replaying recorded outcomes: the same events once more, and only those that were asked for."""
+"""`replay`: the same events are published once more, and only those that were selected."""
 
 from __future__ import annotations
 
@@ -43,17 +43,19 @@ async def requests(cinema: Cinema) -> list[dict[str, Any]]:
 
 
 async def replayed(cinema: Cinema, shown: Shown) -> int:
-    """Wait until all the events have come that the command says it has published."""
+    """Wait until as many events have arrived as the command says it has published."""
     words = shown.readouterr().out.split()
     assert words[0] == "published", words
     count = int(words[1])
     events = cinema.client.events
-    await cinema.client.until(lambda: sum(len(some) - 1 for some in events.values()) >= count)
-    assert sum(len(some) - 1 for some in events.values()) == count
+    await cinema.client.until(
+        lambda: sum(len(received) - 1 for received in events.values()) >= count
+    )
+    assert sum(len(received) - 1 for received in events.values()) == count
     return count
 
 
-async def test_every_replayed_event_is_what_the_first_one_was(
+async def test_every_replayed_event_equals_the_first_one(
     cinema: Cinema,
     settings: Settings,
     requests: list[dict[str, Any]],
@@ -68,7 +70,7 @@ async def test_every_replayed_event_is_what_the_first_one_was(
         assert again == first
 
 
-async def test_what_is_replayed_is_chosen_by_request_by_movie_and_by_time(
+async def test_outcomes_are_selected_by_request_movie_and_time(
     cinema: Cinema, settings: Settings, requests: list[dict[str, Any]], capsys: Shown
 ) -> None:
     ids = [request["requestId"] for request in requests]
@@ -96,7 +98,7 @@ async def test_what_is_replayed_is_chosen_by_request_by_movie_and_by_time(
         assert found == expected
 
 
-async def test_requests_without_an_outcome_are_named_after_the_others_are_published(
+async def test_requests_without_an_outcome_are_named_at_the_end(
     cinema: Cinema, settings: Settings, requests: list[dict[str, Any]], capsys: Shown
 ) -> None:
     known = requests[0]["requestId"]
@@ -105,14 +107,14 @@ async def test_requests_without_an_outcome_are_named_after_the_others_are_publis
     assert await replayed(cinema, capsys) == 1
 
 
-async def test_many_events_are_published_only_when_somebody_says_yes(
+async def test_many_events_are_published_only_with_consent(
     cinema: Cinema,
     settings: Settings,
     requests: list[dict[str, Any]],
     capsys: Shown,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(replay, "ASKED_ABOVE", 3)
+    monkeypatch.setattr(replay, "CONFIRM_ABOVE", 3)
     with pytest.raises(BadInput, match="Publish 8 recorded outcomes again") as refusal:
         await replay_outcomes(settings, Selection(), everything=True)
     assert refusal.value.exit_code == 2
@@ -128,14 +130,14 @@ async def test_many_events_are_published_only_when_somebody_says_yes(
         (Selection(since=NOW, until=NOW), False, "there is nothing"),
     ],
 )
-async def test_a_selection_that_cannot_be_meant_is_refused(
+async def test_a_selection_that_makes_no_sense_is_refused(
     selection: Selection, everything: bool, problem: str
 ) -> None:
     with pytest.raises(BadInput, match=problem):
         await replay_outcomes(Settings(), selection, everything=everything)
 
 
-async def test_a_full_queue_ends_a_replay_with_the_number_that_was_published(
+async def test_a_full_queue_ends_a_replay_with_what_was_published(
     cinema: Cinema,
     settings: Settings,
     requests: list[dict[str, Any]],
@@ -151,7 +153,7 @@ async def test_a_full_queue_ends_a_replay_with_the_number_that_was_published(
         await replay_outcomes(settings, Selection(), everything=True)
 
 
-async def test_an_entry_that_no_worker_wrote_is_left_out_and_told(
+async def test_an_entry_that_no_worker_wrote_is_skipped_and_reported(
     cinema: Cinema, settings: Settings, requests: list[dict[str, Any]], capsys: Shown
 ) -> None:
     assert requests

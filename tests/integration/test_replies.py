@@ -1,4 +1,4 @@
-"""Replies over a real broker: a courtesy that can fail without touching anything else."""
+"""Replies over a real broker: a courtesy that can fail without affecting anything else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def test_a_reply_reaches_the_queue_that_asked_for_it(
     await client.until(lambda: len(client.replies) == 1)
 
 
-async def test_an_address_that_makes_the_broker_close_the_connection_touches_no_event(
+async def test_a_forged_reply_address_does_not_affect_events(
     session: Session, client: Client
 ) -> None:
     await session.send([reply_to(FORGED)])

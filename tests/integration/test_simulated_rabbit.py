@@ -1,7 +1,7 @@
-"""The broker of the simulator is held against a real RabbitMQ: the same doings, the same answers.
+"""The simulated broker is compared with a real RabbitMQ: the same actions, the same answers.
 
-The worker's own session is used on either, so whatever it does on the one must come to the same on
-the other: what is delivered, in which order, and how often it is said to have failed.
+The worker's own session is used on both, so whatever it does on one must have the same result on
+the other: what is delivered, in which order, and how many failures are counted.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ DEADLINE_SECONDS: Final = 20
 
 
 class Broker(Protocol):
-    """A broker, and publishers who send it requests."""
+    """A broker, and publishers that send it requests."""
 
     async def send(self, *bodies: str) -> None: ...
     async def open(self, prefetch: int, *, slow_start: bool) -> Session: ...
     async def until_given_up(self) -> None:
-        """Wait until a request has failed too often."""
+        """Wait until the broker has dead-lettered a request that failed too often."""
 
 
 class RealBroker:
-    """RabbitMQ."""
+    """A real RabbitMQ."""
 
     def __init__(self, servers: Servers, client: Client) -> None:
         self._servers = servers
@@ -54,11 +54,11 @@ class RealBroker:
 
 
 class SimulatedBroker:
-    """The simulated one."""
+    """The broker of the simulator."""
 
     def __init__(self) -> None:
         self.world = World(1)
-        # Like every RabbitMQ before 4.3, this one takes what is handed back for a failure.
+        # Like every RabbitMQ before 4.3, this one counts what is handed back as a failure.
         self._rabbit = Rabbit(self.world, 1800, nack_is_failure=True)
         mongod = Mongod(self.world, {})
         self._process = Process(self.world, mongod, self._rabbit, "worker", Parts())
@@ -72,7 +72,7 @@ class SimulatedBroker:
         return await SimulatedSession.open("", prefetch, slow_start=slow_start)
 
     async def until_given_up(self) -> None:
-        # The rejection takes no longer than any message on its way to the broker.
+        # The rejection takes no longer than any other message to the broker.
         await asyncio.sleep(SLOW_SECONDS)
         assert any(isinstance(fact, Discarded) for fact in self.world.diary)
 
@@ -81,8 +81,8 @@ Story = Callable[[Broker], Coroutine[Any, Any, object]]
 Seen = list[tuple[str, int]]
 
 
-async def taken(session: Session, number: int) -> list[Delivery]:
-    """So many deliveries, in however many batches they come."""
+async def collected(session: Session, number: int) -> list[Delivery]:
+    """The next ``number`` deliveries, in however many batches they arrive."""
     found: list[Delivery] = []
     async with asyncio.timeout(DEADLINE_SECONDS):
         while len(found) < number:
@@ -95,17 +95,17 @@ def seen(deliveries: list[Delivery]) -> Seen:
 
 
 async def waiting(session: Session) -> object:
-    """What the broker has not handed to anybody."""
-    look = await session._channels[0].queue_declare(REQUESTS, passive=True, timeout=10)
-    return look.message_count
+    """How many requests the broker has not delivered."""
+    declared = await session._channels[0].queue_declare(REQUESTS, passive=True, timeout=10)
+    return declared.message_count
 
 
 async def one_of_three_fails(broker: Broker) -> object:
     session = await broker.open(10, slow_start=False)
     await broker.send("a", "b", "c")
-    batch = await taken(session, 3)
+    batch = await collected(session, 3)
     await session.consumer.settle(batch, failed=batch[1:2])
-    again = await taken(session, 1)
+    again = await collected(session, 1)
     await session.consumer.settle(again, failed=[])
     await session.close()
     return seen(batch), seen(again)
@@ -114,11 +114,11 @@ async def one_of_three_fails(broker: Broker) -> object:
 async def a_session_ends_in_the_middle(broker: Broker) -> object:
     session = await broker.open(10, slow_start=False)
     await broker.send("a", "b", "c", "d")
-    first = await taken(session, 4)
+    first = await collected(session, 4)
     await session.consumer.settle(first[:1], failed=[])
     await session.close()
     session = await broker.open(10, slow_start=False)
-    second = await taken(session, 3)
+    second = await collected(session, 3)
     await session.close()
     return seen(first), seen(second)
 
@@ -126,12 +126,12 @@ async def a_session_ends_in_the_middle(broker: Broker) -> object:
 async def all_is_handed_back(broker: Broker) -> object:
     session = await broker.open(10, slow_start=False)
     await broker.send("a", "b")
-    await taken(session, 2)
+    await collected(session, 2)
     await session.consumer.stop()
     handed_back = await session.consumer.hand_back()
     await session.close()
     session = await broker.open(10, slow_start=False)
-    again = seen(await taken(session, 2))
+    again = seen(await collected(session, 2))
     await session.close()
     return handed_back, again
 
@@ -139,10 +139,10 @@ async def all_is_handed_back(broker: Broker) -> object:
 async def a_session_holds_no_more_than_its_prefetch(broker: Broker) -> object:
     session = await broker.open(2, slow_start=False)
     await broker.send("a", "b", "c")
-    batch = await taken(session, 2)
+    batch = await collected(session, 2)
     left = await waiting(session)
     await session.consumer.settle(batch[:1], failed=[])
-    rest = await taken(session, 1)
+    rest = await collected(session, 1)
     await session.close()
     return seen(batch), left, seen(rest)
 
@@ -150,10 +150,10 @@ async def a_session_holds_no_more_than_its_prefetch(broker: Broker) -> object:
 async def a_session_begins_with_one(broker: Broker) -> object:
     await broker.send("a", "b", "c", "d")
     session = await broker.open(2, slow_start=True)
-    first = await taken(session, 1)
+    first = await collected(session, 1)
     left = [await waiting(session)]
     await session.consumer.settle(first, failed=[])
-    rest = await taken(session, 2)
+    rest = await collected(session, 2)
     left.append(await waiting(session))
     await session.close()
     return seen(first), seen(rest), left
@@ -162,7 +162,7 @@ async def a_session_begins_with_one(broker: Broker) -> object:
 async def something_unknown_is_settled(broker: Broker) -> object:
     session = await broker.open(10, slow_start=False)
     await broker.send("a")
-    await taken(session, 1)
+    await collected(session, 1)
     nonsense = Delivery(tag=7, body=b"")
     await session.consumer.settle([nonsense], failed=[])
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -170,7 +170,7 @@ async def something_unknown_is_settled(broker: Broker) -> object:
             await session.watch()
     await session.close()
     session = await broker.open(10, slow_start=False)
-    again = seen(await taken(session, 1))
+    again = seen(await collected(session, 1))
     await session.close()
     return again
 
@@ -180,7 +180,7 @@ async def a_request_fails_until_it_is_given_up(broker: Broker) -> object:
     await broker.send("a")
     counts = []
     for _ in range(DELIVERY_LIMIT + 1):
-        batch = await taken(session, 1)
+        batch = await collected(session, 1)
         counts += seen(batch)
         await session.consumer.settle(batch, failed=batch)
     await broker.until_given_up()
@@ -221,6 +221,6 @@ async def test_the_simulated_broker_does_what_rabbitmq_does(
 
 
 def in_a_thread_of_its_own(story: Story) -> Awaitable[object]:
-    """No thread can have two loops run at once, and a real one is running here."""
+    """A thread can run only one loop at a time, and the real one is running here."""
     broker = SimulatedBroker()
     return asyncio.to_thread(broker.world.loop.run_until_complete, story(broker))

@@ -1,4 +1,4 @@
-"""The topology on a real broker: what is missing is made, and what differs is told and kept."""
+"""The topology on a real broker: what is missing is created, what differs is reported and kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.errors import TopologyDiffers
 
 @pytest.fixture
 async def connection(servers: Servers) -> AsyncIterator[AbstractConnection]:
-    """A connection to a broker without anything of ours."""
+    """A connection to a broker on which nothing of the contract exists."""
     await wipe(servers.amqp_url)
     async with await aio_pika.connect(servers.amqp_url) as opened:
         yield opened
@@ -34,8 +34,8 @@ async def publish(channel: AbstractChannel, exchange: str, key: str, body: bytes
     await target.publish(aio_pika.Message(body), key)
 
 
-async def take(channel: AbstractChannel, queue: str) -> bytes:
-    """The next message of a queue, waiting for it to come."""
+async def consume_one(channel: AbstractChannel, queue: str) -> bytes:
+    """The next message of a queue, once it has arrived."""
     async with (await channel.get_queue(queue, ensure=False)).iterator(timeout=10) as messages:
         async for message in messages:
             await message.ack()
@@ -43,15 +43,15 @@ async def take(channel: AbstractChannel, queue: str) -> bytes:
     raise AssertionError("unreachable: the iterator waits or raises")
 
 
-async def test_what_is_declared_is_what_the_contract_has(
+async def test_what_is_declared_is_what_the_contract_says(
     connection: AbstractConnection, servers: Servers
 ) -> None:
     await declare_topology(connection)
-    # The client declares the contract's table on its own; any other argument would be refused.
+    # The client declares its own copy of the contract, and any difference would be refused.
     await (await Client.open(servers.amqp_url)).close()
 
 
-async def test_a_worker_is_content_with_what_a_publisher_declared(
+async def test_a_worker_accepts_what_a_publisher_declared(
     connection: AbstractConnection, servers: Servers
 ) -> None:
     await (await Client.open(servers.amqp_url)).close()
@@ -65,10 +65,10 @@ async def test_a_request_reaches_its_queue_whatever_its_routing_key(
 ) -> None:
     await declare_topology(connection)
     await publish(channel, REQUESTS, key)
-    assert await take(channel, REQUESTS) == b"{}"
+    assert await consume_one(channel, REQUESTS) == b"{}"
 
 
-async def test_an_event_without_a_subscriber_is_kept_and_one_with_a_subscriber_is_not(
+async def test_only_an_event_without_a_subscriber_is_kept(
     connection: AbstractConnection, channel: AbstractChannel
 ) -> None:
     await declare_topology(connection)
@@ -76,8 +76,8 @@ async def test_an_event_without_a_subscriber_is_kept_and_one_with_a_subscriber_i
     subscriber = await channel.declare_queue(exclusive=True)
     await subscriber.bind(EVENTS, "reservation.confirmed.*")
     await publish(channel, EVENTS, "reservation.confirmed.heat", b"routed")
-    assert await take(channel, subscriber.name) == b"routed"
-    assert await take(channel, UNROUTED) == b"unrouted"
+    assert await consume_one(channel, subscriber.name) == b"routed"
+    assert await consume_one(channel, UNROUTED) == b"unrouted"
 
 
 async def test_a_dead_letter_reaches_its_queue(
@@ -85,10 +85,10 @@ async def test_a_dead_letter_reaches_its_queue(
 ) -> None:
     await declare_topology(connection)
     await publish(channel, DEAD_LETTERS, "any key")
-    assert await take(channel, DEAD_LETTERS) == b"{}"
+    assert await consume_one(channel, DEAD_LETTERS) == b"{}"
 
 
-async def test_a_request_that_fails_more_than_20_times_is_dead_lettered(
+async def test_a_request_that_fails_21_times_is_dead_lettered(
     connection: AbstractConnection, channel: AbstractChannel
 ) -> None:
     await declare_topology(connection)
@@ -103,11 +103,11 @@ async def test_a_request_that_fails_more_than_20_times_is_dead_lettered(
         await message.reject(requeue=True)
 
     await (await consuming.get_queue(REQUESTS)).consume(refuse)
-    assert await take(channel, DEAD_LETTERS) == b"stubborn"
+    assert await consume_one(channel, DEAD_LETTERS) == b"stubborn"
     assert deliveries == 21
 
 
-async def test_a_binding_that_is_missing_is_made(
+async def test_a_missing_binding_is_created(
     connection: AbstractConnection, channel: AbstractChannel
 ) -> None:
     await declare_topology(connection)
@@ -115,10 +115,10 @@ async def test_a_binding_that_is_missing_is_made(
     await queue.unbind(REQUESTS, "#")
     await declare_topology(connection)
     await publish(channel, REQUESTS, "heat")
-    assert await take(channel, REQUESTS) == b"{}"
+    assert await consume_one(channel, REQUESTS) == b"{}"
 
 
-async def test_everything_that_differs_is_told_at_once_and_stays_as_it_was(
+async def test_all_differences_are_reported_at_once_and_left_alone(
     connection: AbstractConnection, channel: AbstractChannel
 ) -> None:
     await channel.declare_queue(REQUESTS, durable=True)
@@ -127,15 +127,15 @@ async def test_everything_that_differs_is_told_at_once_and_stays_as_it_was(
     await channel.declare_exchange(DEAD_LETTERS, "direct", durable=True)
     with pytest.raises(TopologyDiffers) as differs:
         await declare_topology(connection)
-    told = str(differs.value)
+    message = str(differs.value)
     for name in (f"queue '{REQUESTS}'", f"exchange '{EVENTS}'", f"exchange '{DEAD_LETTERS}'"):
-        assert name in told
-    assert f"'{UNROUTED}' in vhost" not in told
+        assert name in message
+    assert f"'{UNROUTED}' in vhost" not in message
     assert differs.value.exit_code == 5
     await channel.declare_queue(REQUESTS, durable=True)
     await channel.declare_exchange(EVENTS, "topic", durable=True)
     await channel.declare_exchange(DEAD_LETTERS, "direct", durable=True)
-    assert await take(channel, REQUESTS) == b"already there"
+    assert await consume_one(channel, REQUESTS) == b"already there"
 
 
 async def test_a_queue_with_another_delivery_limit_differs(

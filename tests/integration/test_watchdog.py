@@ -1,4 +1,4 @@
-"""A session that exists and does nothing is ended; one that has nothing to do is not."""
+"""A session that exists but does nothing is ended; one that has nothing to do is not."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from worker.broker.session import Session
 from worker.errors import BrokerUnusable, SessionLost
 
 DEADLINE_SECONDS: Final = 15
-"""The promise itself; with the times of these tests it is kept much sooner."""
-LOOKS: Final = 5
-"""More than it takes to come to a conclusion."""
-SILENT_LOOKS: Final = 40
-"""In which the client must hear two heartbeats."""
+"""What is promised; with the intervals of these tests it takes much less."""
+CHECKS: Final = 5
+"""More than the watchdog needs to end a session."""
+SILENT_CHECKS: Final = 40
+"""Long enough for two heartbeats to be due."""
 
 
 @pytest.fixture(autouse=True)
-def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(watchdog, "ANSWER_SECONDS", 1)
+def _checks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(watchdog, "ANSWER_TIMEOUT_SECONDS", 1)
 
 
 @pytest.fixture
 async def wire(servers: Servers) -> AsyncIterator[Proxy]:
-    """A way to RabbitMQ that can be blackholed."""
+    """A route to RabbitMQ that can be blackholed."""
 
     async def port() -> int:
         return urlsplit(servers.amqp_url).port or 5672
@@ -50,21 +50,21 @@ async def watched(session: Session) -> None:
     await asyncio.wait_for(session.watch(), DEADLINE_SECONDS)
 
 
-async def looks(session: Session, number: int) -> None:
-    """Let the watchdog look so often; raises what it raises."""
+async def checks(session: Session, number: int) -> None:
+    """Let the watchdog make so many checks; raises what it raises."""
     enough = asyncio.Event()
     count = 0
-    look = session._watchdog._look
+    query = session._watchdog._query
 
-    async def counted() -> watchdog.Look:
+    async def counted() -> watchdog.QueueStatus:
         nonlocal count
-        found = await look()
+        status = await query()
         count += 1
         if count >= number:
             enough.set()
-        return found
+        return status
 
-    session._watchdog._look = counted  # type: ignore[method-assign]
+    session._watchdog._query = counted  # type: ignore[method-assign]
     watching = asyncio.create_task(session.watch())
     reached = asyncio.create_task(enough.wait())
     await asyncio.wait({watching, reached}, return_when=asyncio.FIRST_COMPLETED)
@@ -76,11 +76,11 @@ async def looks(session: Session, number: int) -> None:
         await watching
 
 
-async def test_a_channel_that_the_broker_lost_without_a_word_ends_the_session(
+async def test_a_channel_that_the_broker_lost_ends_the_session(
     session: Session, servers: Servers
 ) -> None:
     if servers.embedded is None:
-        pytest.skip("the broker is not ours to tamper with")
+        pytest.skip("the broker is not ours to break")
     await servers.embedded.rabbit.ctl("eval", SHUT_CHANNELS)
     with pytest.raises(SessionLost):
         await watched(session)
@@ -88,7 +88,7 @@ async def test_a_channel_that_the_broker_lost_without_a_word_ends_the_session(
 
 @pytest.fixture
 def wired_url(client: Client, servers: Servers, wire: Proxy) -> str:
-    """RabbitMQ by way of the wire, and often heard."""
+    """RabbitMQ through the wire, with frequent heartbeats."""
     assert client
     here = urlsplit(servers.amqp_url)
     there = here.netloc.replace(f":{here.port}", f":{wire.port}")
@@ -103,7 +103,7 @@ async def test_a_broker_that_does_not_answer_ends_the_session(wired_url: str, wi
     await session.close()
 
 
-async def test_a_broker_that_is_silent_only_where_events_are_published_ends_the_session(
+async def test_silence_on_the_publishing_connection_ends_the_session(
     wired_url: str, wire: Proxy
 ) -> None:
     session = await Session.open(wired_url, 10)
@@ -113,35 +113,35 @@ async def test_a_broker_that_is_silent_only_where_events_are_published_ends_the_
     await session.close()
 
 
-async def test_a_broker_that_blocks_publishers_by_an_alarm_is_not_taken_for_silent(
+async def test_a_broker_under_an_alarm_does_not_count_as_silent(
     wired_url: str, servers: Servers
 ) -> None:
     if servers.embedded is None:
-        pytest.skip("the broker is not ours to alarm")
+        pytest.skip("the broker is not ours to put under an alarm")
     session = await Session.open(wired_url, 10)
     event = Message(exchange="", routing_key=REQUESTS, body=b"{}", headers={}, mandatory=False)
     async with memory_alarm_of(servers.embedded.rabbit):
         publishing = asyncio.create_task(session.publish([event]))
-        await looks(session, SILENT_LOOKS)
+        await checks(session, SILENT_CHECKS)
         assert not publishing.done()
     assert await publishing == [True]
     await session.close()
 
 
-async def test_no_session_is_opened_anew_while_an_alarm_blocks_publishers(servers: Servers) -> None:
+async def test_no_session_is_reopened_while_an_alarm_blocks_publishers(servers: Servers) -> None:
     if servers.embedded is None:
-        pytest.skip("the broker is not ours to alarm")
+        pytest.skip("the broker is not ours to put under an alarm")
     async with memory_alarm_of(servers.embedded.rabbit):
         with pytest.raises(BrokerUnusable, match="alarm"):
             await Session.open(servers.amqp_url, 10, may_be_blocked=False)
 
 
 async def forget_consumer(session: Session) -> None:
-    """As if the broker had lost it and not said so."""
+    """Act as if the broker had lost the consumer without notice."""
     await session.consumer._channel.basic_cancel(session.consumer._consumer_tag)
 
 
-async def test_a_consumer_that_the_broker_does_not_know_any_more_ends_the_session(
+async def test_a_consumer_that_the_broker_forgot_ends_the_session(
     session: Session,
 ) -> None:
     await forget_consumer(session)
@@ -149,48 +149,46 @@ async def test_a_consumer_that_the_broker_does_not_know_any_more_ends_the_sessio
         await watched(session)
 
 
-async def test_requests_that_wait_and_are_not_handed_over_end_the_session(
+async def test_requests_that_are_not_delivered_end_the_session(
     session: Session, client: Client
 ) -> None:
     await forget_consumer(session)
     await client.channel.set_qos(prefetch_count=1)
     busy = await client.channel.get_queue(REQUESTS)
-    taken = asyncio.Event()
+    is_held = asyncio.Event()
 
-    async def take(_message: AbstractIncomingMessage) -> None:
-        taken.set()
+    async def hold(_message: AbstractIncomingMessage) -> None:
+        is_held.set()
 
-    await busy.consume(take)
+    await busy.consume(hold)
     await client.publish_all([{"number": number} for number in range(3)])
-    await taken.wait()
+    await is_held.wait()
     with pytest.raises(SessionLost, match="2 requests wait"):
         await watched(session)
 
 
-async def test_a_session_without_anything_to_do_goes_on(session: Session) -> None:
-    await looks(session, LOOKS)
+async def test_an_idle_session_goes_on(session: Session) -> None:
+    await checks(session, CHECKS)
 
 
-async def test_a_session_that_holds_all_it_may_goes_on(client: Client, servers: Servers) -> None:
+async def test_a_session_with_a_full_prefetch_goes_on(client: Client, servers: Servers) -> None:
     session = await Session.open(servers.amqp_url, 2, slow_start=False)
     await client.publish_all([{"number": number} for number in range(5)])
     assert await session.consumer.collect(1)
-    await looks(session, LOOKS)
+    await checks(session, CHECKS)
     await session.close()
 
 
-async def test_a_session_that_takes_nothing_more_because_it_stops_goes_on(
-    session: Session, client: Client
-) -> None:
+async def test_a_stopping_session_goes_on(session: Session, client: Client) -> None:
     await session.consumer.stop()
     await client.publish({})
-    await looks(session, LOOKS)
+    await checks(session, CHECKS)
 
 
-async def test_what_is_held_can_be_handed_back_whenever_the_watchdog_is_called_off(
+async def test_deliveries_can_be_handed_back_whenever_watching_ends(
     session: Session, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(watchdog, "CHECK_SECONDS", 0)
     await client.publish({})
     await session.consumer.collect(1)
     for ticks in range(20):

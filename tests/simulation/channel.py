@@ -15,7 +15,7 @@ from aiormq.exceptions import ChannelInvalidStateError, ConnectionClosed
 from pamqp.commands import Basic
 
 from tests.simulation.rabbit import Queued
-from worker.broker.wire.decoding import Arrival, Confirmation, Properties
+from worker.broker.wire.decoding import Confirmation, DeliveredMessage, Properties
 
 
 class Sender(Protocol):
@@ -37,7 +37,7 @@ class SimulatedChannel:
         self.is_closed = False
         self.closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.on_consumer_cancel_callbacks: set[Callable[[Basic.Cancel], object]] = set()
-        self.on_arrival: Callable[[Arrival], None]
+        self.on_delivery: Callable[[DeliveredMessage], None]
         self.on_confirmation: Callable[[Confirmation], None]
         self.on_return: Callable[[str], None]
         self.write_queue = SimpleNamespace(put=self._write)
@@ -51,11 +51,11 @@ class SimulatedChannel:
         await self._connection.rpc("qos", timeout=timeout)
 
     async def consume(
-        self, _queue: str, on_arrival: Callable[[Arrival], None], *, no_ack: bool = False
+        self, _queue: str, on_delivery: Callable[[DeliveredMessage], None], *, no_ack: bool = False
     ) -> str:
         """Begin to consume the queue of requests."""
         assert not no_ack, "a request that is not acknowledged is lost with the process"
-        self.on_arrival = on_arrival
+        self.on_delivery = on_delivery
         await self._connection.rpc("consume", self._prefetch, timeout=10)
         return "consumer"
 
@@ -106,7 +106,7 @@ class SimulatedChannel:
         """A delivery has come."""
         headers = {"x-delivery-count": queued.failures} if queued.failures else None
         properties = Properties(headers=headers, reply_to=queued.reply_to)
-        self.on_arrival(Arrival(tag, queued.is_redelivered, "", properties, queued.body))
+        self.on_delivery(DeliveredMessage(tag, queued.is_redelivered, "", properties, queued.body))
 
     def end(self, failure: ConnectionClosed | None) -> None:
         """The channel is gone."""

@@ -1,4 +1,4 @@
-"""A request inside a CloudEvent, in structured and in binary mode; and the event as JSON."""
+"""Requests in CloudEvents, in structured and binary mode; and outcome events as JSON."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def test_a_structured_event_may_carry_the_request_in_base64() -> None:
 
 
 @pytest.mark.parametrize("content_type", [None, "", "application/json", "text/plain", "nonsense"])
-def test_in_binary_mode_the_body_is_the_request_whatever_its_media_type(
+def test_in_binary_mode_the_body_is_the_request_in_any_type(
     content_type: str | None,
 ) -> None:
     assert read_request(json.dumps(REQUEST).encode(), content_type) == READ
 
 
-def test_an_envelope_is_not_unpacked_unless_its_content_type_says_so() -> None:
+def test_only_a_content_type_makes_a_body_an_envelope() -> None:
     assert isinstance(read_request(envelope(data=REQUEST), "application/json"), UnreadableRequest)
 
 
@@ -91,7 +91,7 @@ def test_an_envelope_without_a_request_in_it_cannot_be_read(content: dict[str, o
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"5", b'"x"', json.dumps(REQUEST).encode()])
-def test_what_is_called_an_envelope_but_is_none_cannot_be_read(body: bytes) -> None:
+def test_a_body_that_is_not_the_envelope_it_claims_is_unreadable(body: bytes) -> None:
     assert isinstance(read_request(body, STRUCTURED), UnreadableRequest)
 
 
@@ -102,7 +102,7 @@ def test_types_are_as_strict_inside_an_envelope() -> None:
         assert isinstance(read_request(envelope(data_base64=text), STRUCTURED), InvalidRequest)
 
 
-def test_faults_are_told_alike_whichever_way_the_request_came() -> None:
+def test_faults_are_described_alike_in_every_mode() -> None:
     faulty = {**REQUEST, "numberOfPeople": 0, "expiresAt": "soon"}
     plain = json.dumps(faulty).encode()
     assert (
@@ -152,7 +152,7 @@ def test_a_rejection_reads_as_in_the_contract() -> None:
     )
 
 
-def test_an_invalid_outcome_has_its_errors_and_only_the_valid_fields() -> None:
+def test_an_invalid_outcome_has_errors_and_only_valid_fields() -> None:
     event = OutcomeEvent(
         request_id="5b0e",
         time_slot_id=0,
@@ -168,7 +168,7 @@ def test_an_invalid_outcome_has_its_errors_and_only_the_valid_fields() -> None:
     )
 
 
-def test_times_are_told_in_utc_and_with_three_digits_after_the_second() -> None:
+def test_times_are_written_in_utc_with_three_decimals() -> None:
     moment = datetime(2026, 11, 22, 20, 0, tzinfo=timezone(timedelta(hours=2)))
     event = OutcomeEvent(request_id="r", outcome="confirmed", decided_at=moment)
     assert event.decided_at_text == "2026-11-22T18:00:00.000Z"

@@ -1,4 +1,4 @@
-"""Reading a request: what is one, what breaks a rule, and what cannot be read at all."""
+"""Reading a request: which is valid, which breaks a rule, and what cannot be read at all."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_example_of_the_contract_is_read() -> None:
         ("comment", {"unknown": ["fields", "are", "ignored"]}),
     ],
 )
-def test_a_value_at_the_edge_of_its_rule_is_taken(field: str, value: object) -> None:
+def test_a_value_at_the_edge_of_its_rule_is_accepted(field: str, value: object) -> None:
     assert isinstance(read_request(body(**{field: value})), ReservationRequest)
 
 
@@ -115,7 +115,7 @@ def test_a_value_that_breaks_its_rule_makes_the_request_invalid(field: str, valu
 
 
 @pytest.mark.parametrize("field", ["movieId", "timeSlotId", "numberOfPeople"])
-def test_a_required_field_that_is_missing_makes_the_request_invalid(field: str) -> None:
+def test_a_missing_required_field_makes_the_request_invalid(field: str) -> None:
     assert problems(read_request(without(field)))[field].startswith("is required")
 
 
@@ -130,7 +130,7 @@ def test_a_body_without_a_request_id_cannot_be_read() -> None:
     assert "requestId is required" in detail(read_request(without("requestId")))
 
 
-def test_an_invalid_request_keeps_its_valid_fields_and_says_what_the_others_take() -> None:
+def test_valid_fields_are_kept_and_the_others_explained() -> None:
     read = read_request(body(timeSlotId="3", numberOfPeople=1001))
     assert isinstance(read, InvalidRequest)
     assert read.movie_id == VALID["movieId"]
@@ -141,19 +141,19 @@ def test_an_invalid_request_keeps_its_valid_fields_and_says_what_the_others_take
     }
 
 
-def test_all_faults_of_a_body_are_told_at_once() -> None:
+def test_all_faults_of_a_body_are_reported_at_once() -> None:
     read = read_request(b'{"requestId": "r", "movieId": "", "expiresAt": 1}')
     assert list(problems(read)) == ["movieId", "timeSlotId", "numberOfPeople", "expiresAt"]
 
 
-def test_two_long_values_that_differ_at_the_end_have_different_problems() -> None:
+def test_long_values_that_differ_at_the_end_differ_in_problem() -> None:
     first, second = (problems(read_request(body(movieId="x" * 9000 + end))) for end in "ab")
     assert first != second
     assert len(first["movieId"]) < 250
 
 
 @pytest.mark.parametrize("name", ["request_id", "movie_id", "time_slot_id", "number_of_people"])
-def test_the_names_that_python_uses_are_not_names_on_the_wire(name: str) -> None:
+def test_the_names_of_python_are_not_accepted_on_the_wire(name: str) -> None:
     first, *rest = name.split("_")
     wire_name = first + "".join(word.capitalize() for word in rest)
     value = VALID[wire_name]
@@ -161,7 +161,7 @@ def test_the_names_that_python_uses_are_not_names_on_the_wire(name: str) -> None
     assert not isinstance(read_request(json.dumps(faulty).encode()), ReservationRequest)
 
 
-def test_of_a_name_that_comes_twice_the_last_one_counts() -> None:
+def test_of_a_duplicate_name_the_last_value_counts() -> None:
     start = b'{"requestId":"a","movieId":"m","timeSlotId":3,"numberOfPeople":2,'
     for end in (b'"requestId":"b"}', b'"movieId":"", "movieId":"m", "requestId":"b"}'):
         read = read_request(start + end)
@@ -190,12 +190,12 @@ def test_of_a_name_that_comes_twice_the_last_one_counts() -> None:
         b'{"requestId": "a", "x": ' + b"9" * 60_000 + b"}",
     ],
 )
-def test_what_is_not_json_or_beyond_any_reader_of_json_cannot_be_read(text: bytes) -> None:
+def test_what_no_json_reader_can_read_is_unreadable(text: bytes) -> None:
     assert "not JSON" in detail(read_request(text))
 
 
 @pytest.mark.parametrize("word", [b"NaN", b"Infinity", b"-Infinity"])
-def test_the_words_for_numbers_that_json_does_not_have_are_not_json(word: bytes) -> None:
+def test_nan_and_infinity_are_not_json(word: bytes) -> None:
     whole = body()[:-1]
     assert isinstance(read_request(whole + b', "x": ' + word + b"}"), UnreadableRequest)
     assert isinstance(
@@ -204,7 +204,7 @@ def test_the_words_for_numbers_that_json_does_not_have_are_not_json(word: bytes)
 
 
 @pytest.mark.parametrize("text", [b"null", b"true", b"5", b'"text"', b"[]", b"[{}]"])
-def test_json_that_is_no_object_cannot_be_read(text: bytes) -> None:
+def test_json_that_is_not_an_object_cannot_be_read(text: bytes) -> None:
     assert "not a JSON object" in detail(read_request(text))
 
 
@@ -239,7 +239,7 @@ JSON: Final = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from([*VALID, "expiresAt", "x"]), JSON))
-def test_no_fields_make_reading_raise_or_be_taken_for_what_they_are_not(
+def test_no_fields_make_reading_raise_or_mistake_a_type(
     fields: dict[str, object],
 ) -> None:
     read = read_request(json.dumps(VALID | fields).encode())

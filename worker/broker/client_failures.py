@@ -16,7 +16,7 @@ CLIENT_FAILURES: Final = (
     PAMQPException,
     OSError,
     TimeoutError,
-    # aiormq raises these bare for a connection or channel that is closed already.
+    # aiormq raises these two for a connection or channel that is already closed.
     RuntimeError,
     StopAsyncIteration,
 )
@@ -24,7 +24,7 @@ CLIENT_FAILURES: Final = (
 
 @contextmanager
 def translated_failures(what: str, error: type[BrokerUnusable] = SessionLost) -> Iterator[None]:
-    """Raise ``error``, saying what was being done, in place of any exception of the client."""
+    """Raise ``error``, saying ``what`` was being done, in place of any exception of the client."""
     try:
         yield
     except CLIENT_FAILURES as failure:
@@ -32,7 +32,7 @@ def translated_failures(what: str, error: type[BrokerUnusable] = SessionLost) ->
 
 
 def explain(failure: BaseException | None) -> str:
-    """The failure in one line; the client has several exceptions that say nothing by themselves."""
+    """The failure in one line; several of the client's exceptions have no text of their own."""
     if failure is None:
         return "it was closed"
     text = " ".join(str(failure).split())

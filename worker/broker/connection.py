@@ -1,4 +1,4 @@
-"""Opening and closing connections, with what every one of them needs."""
+"""Opens and closes connections, with what every one of them needs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from worker.errors import BrokerUnusable
 from worker.settings import without_password, without_secrets
 
 CONNECT_TIMEOUT_SECONDS: Final = 8
-"""Together with the longest wait between two attempts less than 15 s, within which a worker is back
-after its server: an attempt may have begun just before."""
+"""Together with the longest wait between two attempts, this is less than the 15 s within which a
+worker must be back after its server: an attempt may have begun just before."""
 CLOSE_TIMEOUT_SECONDS: Final = 2
 HEARTBEAT_SECONDS: Final = 10
-"""A silent peer is given up after three of them."""
+"""A peer is given up after a silence of three heartbeats."""
 FILE_OPTIONS: Final = ("cafile", "certfile", "keyfile")
-"""Of an amqps:// URL, after its question mark; aiormq knows them by these names."""
+"""The files in the query of an ``amqps://`` URL, under the names that aiormq gives them."""
 
 
 class Connection(aio_pika.Connection):
-    """aio-pika's connection, from which channels can take what comes before aiormq sees it."""
+    """aio-pika's connection, whose input channels can intercept before aiormq sees it."""
 
     def __init__(self, url: URL, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  # Passed on.
         super().__init__(url, *arguments, **options)
@@ -36,25 +36,25 @@ class Connection(aio_pika.Connection):
         self.kwargs["transport_factory"] = self._transport_factory
 
     def __del__(self) -> None:
-        """Whoever opened it closes it; one that never opened has nothing to close.
+        """Do nothing: the code that opened a connection closes it.
 
         aio-pika would start a task here, which fails with a warning on standard error whenever
-        the garbage is collected in one of the driver's threads.
+        garbage is collected in one of the MongoDB driver's threads.
         """
 
     @property
     def demultiplexer(self) -> Demultiplexer:
-        """What comes on this connection, once it is open."""
+        """What receives the input of this connection, once it is open."""
         return self._transport_factory.demultiplexer
 
     @property
     def heartbeat_seconds(self) -> int:
-        """In which the broker lets itself be heard at least twice; 0 if it need not."""
+        """The interval in which the broker sends two heartbeats; 0 if it sends none."""
         return self.transport.connection.connection_tune.heartbeat if self.transport else 0
 
 
 class _DemultiplexingFactory(TransportFactory):
-    """Another factory's transport, with a Demultiplexer before its reader."""
+    """Another factory's transport, with a Demultiplexer in front of its reader."""
 
     demultiplexer: Demultiplexer
 
@@ -67,14 +67,14 @@ class _DemultiplexingFactory(TransportFactory):
         **options: Any,  # noqa: ANN401  # Passed on as they come.
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await self._inner.create(url, **options)
-        # The server says nothing before it is spoken to, so nothing has come past it.
+        # In AMQP the client speaks first, so nothing can have arrived before this.
         self.demultiplexer = Demultiplexer(reader.feed_data)
         reader.feed_data = self.demultiplexer  # type: ignore[assignment, method-assign]
         return reader, writer
 
 
 async def connect(url: str, purpose: str) -> Connection:
-    """Connect; the broker's operators see the connection's purpose. Raises BrokerUnusable."""
+    """Connect; raises BrokerUnusable. RabbitMQ lists the connection by its ``purpose``."""
     place = f"RabbitMQ at {without_password(url)}"
     try:
         target = URL(url)
@@ -89,13 +89,14 @@ async def connect(url: str, purpose: str) -> Connection:
                 connection_class=Connection,
             )
     except ValueError as failure:
-        # A host that is no name, certificates that are no base64: nobody checks them earlier.
-        told = without_secrets(explain(failure), url)
-        raise BrokerUnusable(f"{place}: the URL cannot be used: {told}") from None
+        # An impossible host name, or a certificate that is not base64: the client does not check
+        # these before it uses them.
+        reason = without_secrets(explain(failure), url)
+        raise BrokerUnusable(f"{place}: the URL cannot be used: {reason}") from None
 
 
 def _require_files(target: URL, place: str) -> None:
-    """Raises BrokerUnusable with the name of a file that TLS needs; the client leaves it out."""
+    """Raises BrokerUnusable with the name of an unreadable file, which the client leaves out."""
     for option in FILE_OPTIONS:
         if path := target.query.get(option):
             try:
@@ -107,11 +108,11 @@ def _require_files(target: URL, place: str) -> None:
 
 
 async def close_connection(connection: Connection) -> None:
-    """Close it, within CLOSE_TIMEOUT_SECONDS and whatever state it is in."""
+    """Close it within CLOSE_TIMEOUT_SECONDS, whatever state it is in."""
 
     async def closing() -> None:
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
             await connection.close()
 
-    # In a task of its own: a connection that is broken may cancel whoever closes it.
+    # In a task of its own, because closing a broken connection may cancel the task that does it.
     await asyncio.gather(closing(), return_exceptions=True)

@@ -1,6 +1,6 @@
-"""What passes between the broker and the pipeline, as plain values: deliveries in, messages out.
+"""The plain values that pass between the broker and the pipeline: deliveries in, messages out.
 
-No client library's type gets past ``broker``, and no decision gets into it.
+No type of the client library leaves ``broker``, and no decision enters it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Final
 from contracts import topology
 
 POISON_FAILURES: Final = 2
-"""One restart of a server is no reason to doubt a request."""
+"""More than one, because the restart of a server is no reason to doubt a request."""
 ATTEMPTS_MAX: Final = topology.DELIVERY_LIMIT - 2
-"""It has been tried alone a dozen times by then, and one more failure may be the broker's last."""
+"""By then it has been tried alone a dozen times, and RabbitMQ may not deliver it once more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One hand-over of a request by the broker; the same request may be delivered many times.
 
-    Holds of the message's properties only what the contract honours. ``tag`` names the delivery
-    on the channel that it came from; ``failures`` is how often it was delivered before and
-    neither settled nor handed back.
+    Of the message's properties it holds only those that the contract honours. ``tag`` identifies
+    the delivery on the channel it came from. ``failures`` is how often the request was delivered
+    before and neither settled nor handed back.
     """
 
     tag: int
@@ -39,18 +39,18 @@ class Delivery:
 
     @property
     def may_be_poison(self) -> bool:
-        """Whether it failed so often that it may be what makes others fail."""
+        """Whether it failed so often that it may be the reason why others fail."""
         return self.failures >= POISON_FAILURES
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether it failed so often that the broker would soon take it away without a word."""
+        """Whether it failed so often that RabbitMQ would soon dead-letter it by itself."""
         return self.failures >= ATTEMPTS_MAX
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message to be published and confirmed. ``mandatory`` where it must reach a queue."""
+    """A message to be published and confirmed; one that is ``mandatory`` must reach a queue."""
 
     exchange: str
     routing_key: str

@@ -1,7 +1,7 @@
-"""What a session needs to be allowed: found out before the first request is taken.
+"""Checks the permissions that a session needs, before the first request is consumed.
 
-RabbitMQ says that something may not be published only when it is published, by closing the
-channel. For a worker that would be in the middle of its first batch, and of every batch after it.
+RabbitMQ refuses a message only once it is published, by closing the channel. For a worker that
+would be in the middle of its first batch, and of every batch after it.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from worker.broker.wire.channel import open_channel
 from worker.errors import BrokerForbids, BrokerUnusable, SessionLost
 
 ANSWER_TIMEOUT_SECONDS: Final = 5
-"""A broker under an alarm reads nothing from who publishes; then a refusal has to show later."""
+"""A broker under an alarm reads nothing from publishers; then a refusal can show only later."""
 
-WRITTEN_TO: Final = (topology.EVENTS, topology.DEAD_LETTERS)
+PUBLISHED_TO: Final = (topology.EVENTS, topology.DEAD_LETTERS)
 
 ROUTING_KEY: Final = topology.event_routing_key("confirmed", None)
-"""Like that of an event, for a broker with topic permissions."""
+"""Like an event's, for a broker with topic permissions."""
 
 GRANT: Final = (
     "rabbitmqctl set_permissions -p VHOST USER "
     r"'^$' '^(amq\.default|reservations\.(events|dead-letters))$' '^reservations\.requests$'"
 )
-"""The least that suffices; amq.default is where replies go."""
+"""The least that suffices; replies go to amq.default."""
 
 
 async def require_permissions(connection: Connection, *, may_be_blocked: bool) -> None:
     """Raises BrokerForbids with every exchange that this user may not publish to.
 
-    Whether the broker blocks who publishes shows here, too (so the channels that are needed must
-    be open before): that raises BrokerUnusable unless it ``may_be_blocked``.
+    Also shows whether an alarm blocks publishers, which raises BrokerUnusable unless the
+    connection ``may_be_blocked``. Every channel that is needed must be open before.
     """
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
-            refused = [name for name in WRITTEN_TO if not await _may_publish(connection, name)]
+            refused = [name for name in PUBLISHED_TO if not await _may_publish(connection, name)]
     except TimeoutError:
         if may_be_blocked:
             return
@@ -51,27 +51,27 @@ async def require_permissions(connection: Connection, *, may_be_blocked: bool) -
             "publishes: a memory or disk alarm blocks it"
         ) from None
     if refused:
-        raise BrokerForbids(refusal("write", refused))
+        raise BrokerForbids(missing_permission("write", refused))
 
 
-def refusal(permission: str, names: list[str]) -> str:
-    """What is missing, and what gives it."""
+def missing_permission(permission: str, names: list[str]) -> str:
+    """Which permission is missing, and the command that grants it."""
     return f"this RabbitMQ user lacks {permission} on {', '.join(names)}: {GRANT}"
 
 
 @contextmanager
-def reading_refused() -> Iterator[None]:
-    """Say of a refused consumer what is missing, which makes it no matter of trying again."""
+def translated_access_refusal() -> Iterator[None]:
+    """Raise BrokerForbids, which names the missing permission, for a refused consumer."""
     try:
         yield
     except SessionLost as failure:
         if isinstance(failure.__cause__, ChannelAccessRefused):
-            raise BrokerForbids(refusal("read", [topology.REQUESTS])) from failure
+            raise BrokerForbids(missing_permission("read", [topology.REQUESTS])) from failure
         raise
 
 
 async def _may_publish(connection: Connection, exchange: str) -> bool:
-    """Publish in a transaction that is rolled back: checked like any, and never seen by anyone."""
+    """Publish in a transaction that is rolled back: checked like any other, but never routed."""
     try:
         with translated_failures(f"publishing to {exchange}", BrokerUnusable):
             channel = await open_channel(connection, confirms=False)

@@ -1,9 +1,9 @@
-"""Sending the copies of events that requests asked for, apart from everything that must not fail.
+"""Sends the copies of events that requests asked for, apart from everything that must not fail.
 
 A reply is a courtesy: its queue may be gone or full, the worker may not be allowed to write to the
 default exchange, or the address may be forged so that the broker closes the connection. None of
-that may touch an event or hold one up, so replies have a connection of their own, opened when the
-first is asked for, and whatever happens to it is logged and forgotten.
+that may affect or delay an event. So replies have a connection of their own, which is opened for
+the first of them, and a failure of it is logged and otherwise ignored.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from worker.errors import BrokerUnusable
 log: Final = logging.getLogger(__name__)
 
 SEND_TIMEOUT_SECONDS: Final = 2
-"""A broker that blocks publishers takes no replies either, and the next batch is waiting."""
+"""A broker that blocks publishers accepts no replies either, and the next batch is waiting."""
 REOPEN_SECONDS: Final = 1
-"""Between one attempt to open the connection and the next."""
+"""The least time between two attempts to open the connection."""
 
 
 class Replies:
-    """Publishes without waiting for the broker's word."""
+    """Publishes without confirms."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -70,7 +70,7 @@ class Replies:
         if self._channel is not None and not self._channel.is_closed:
             return self._channel
         if self._channel is not None:
-            # Nobody waits for the broker's word on a reply, so a refusal shows only here.
+            # Replies are not confirmed, so that one was refused shows only here.
             log.warning("replies did not arrive: %s", _reason(self._channel))
         await self.close()
         now = time.monotonic()

@@ -1,8 +1,8 @@
 """A session with the broker: one pair of connections, and everything that lives as long as they do.
 
-Crash-only: whatever closes a connection or a channel ends the session, what was unsettled is
-delivered again, and the runtime opens a new one. aio-pika's robust connection is not used, because
-its recovery can leave a consumer silently gone.
+Crash-only: anything that closes a connection or a channel ends the session, what was unsettled is
+delivered again, and the runtime opens a new session. aio-pika's robust connection is not used,
+because its recovery can silently lose a consumer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from worker.broker.client_failures import explain, translated_failures
 from worker.broker.connection import CLOSE_TIMEOUT_SECONDS, Connection, close_connection, connect
 from worker.broker.consumer import Consumer
 from worker.broker.messages import Message
-from worker.broker.permissions import reading_refused, require_permissions
+from worker.broker.permissions import require_permissions, translated_access_refusal
 from worker.broker.publisher import Publisher
 from worker.broker.replies import Replies
 from worker.broker.topology import declare_topology
@@ -31,39 +31,39 @@ class Session:
     def __init__(
         self,
         connections: tuple[Connection, ...],
-        taking: DirectChannel,
+        consuming: DirectChannel,
         publishing: DirectChannel,
         replies: Replies,
     ) -> None:
         self._connections = connections
-        self._channels = (taking, publishing)
-        self.consumer = Consumer(taking)
+        self._channels = (consuming, publishing)
+        self.consumer = Consumer(consuming)
         self.publisher = Publisher(publishing)
-        self._watchdog = Watchdog(taking, self.consumer, connections[-1])
+        self._watchdog = Watchdog(consuming, self.consumer, connections[-1])
         self._replies = replies
 
     @classmethod
     async def open(
         cls, url: str, prefetch_count: int, *, slow_start: bool = True, may_be_blocked: bool = True
     ) -> Self:
-        """Connect, declare what is missing, and begin to consume; for slow_start see Consumer.
+        """Connect, declare what is missing, and begin to consume; for ``slow_start`` see Consumer.
 
-        ``may_be_blocked`` is whether to begin though an alarm keeps publishers waiting.
+        ``may_be_blocked`` is whether to begin even though an alarm blocks publishers.
 
-        Raises BrokerUnusable when RabbitMQ cannot be reached or refuses, also with what this user
-        may not do, and TopologyDiffers when something exists with other arguments.
+        Raises BrokerUnusable when RabbitMQ cannot be reached or refuses (BrokerForbids with the
+        permission that is missing), and TopologyDiffers when something exists with other arguments.
         """
         connections: list[Connection] = []
         try:
-            connections.append(await connect(url, "taking requests"))
+            connections.append(await connect(url, "consuming requests"))
             connections.append(await connect(url, "publishing events"))
             await declare_topology(connections[0])
             with translated_failures("opening channels", BrokerUnusable):
-                taking = await open_channel(connections[0], confirms=False)
+                consuming = await open_channel(connections[0], confirms=False)
                 publishing = await open_channel(connections[1], confirms=True)
             await require_permissions(connections[1], may_be_blocked=may_be_blocked)
-            session = cls(tuple(connections), taking, publishing, Replies(url))
-            with reading_refused():
+            session = cls(tuple(connections), consuming, publishing, Replies(url))
+            with translated_access_refusal():
                 await session.consumer.start(prefetch_count, slow_start=slow_start)
         except BaseException:
             await _close_all(connections)
@@ -71,7 +71,7 @@ class Session:
         return session
 
     async def watch(self) -> Never:
-        """Wait until anything of the session closes or is of no use; raise SessionLost with why."""
+        """Wait until any part of the session closes or stops working; raises SessionLost."""
         watchdog = asyncio.create_task(self._watchdog.watch())
         ends: list[asyncio.Future[Any]] = [channel.closing for channel in self._channels]
         ends += [asyncio.ensure_future(connection.closed()) for connection in self._connections]
@@ -89,17 +89,17 @@ class Session:
         raise SessionLost(f"the connection to RabbitMQ was lost: {explain(reason)}")
 
     async def publish(self, messages: Sequence[Message]) -> list[bool]:
-        """Publish and wait for the broker's word on each message; see Publisher."""
+        """Publish, and wait until each message is confirmed or refused; see Publisher."""
         return await self.publisher.publish(messages)
 
     async def send(self, messages: Sequence[Message]) -> None:
-        """Send messages that nobody has to get; see Replies."""
+        """Send messages that may get lost; see Replies."""
         await self._replies.send(messages)
 
     async def close(self) -> None:
-        """Close in order: a closed channel has had all its acknowledgements taken by the broker.
+        """Close in order: once the broker has closed a channel, it has all of its acknowledgements.
 
-        Takes CLOSE_TIMEOUT_SECONDS for the channels and as much again for the connections.
+        Takes at most CLOSE_TIMEOUT_SECONDS for the channels, and as much for the connections.
         """
         try:
             with translated_failures("closing the channels"):
@@ -108,7 +108,7 @@ class Session:
                         if not channel.is_closed:
                             await channel.close()
         except SessionLost:
-            pass  # Then there is nothing left that an orderly end could be for.
+            pass  # Then the acknowledgements are lost already, and the deliveries come again.
         await asyncio.gather(self._replies.close(), _close_all(self._connections))
 
 

@@ -1,4 +1,4 @@
-"""Receiving events and dead letters, for the commands that watch what the workers do."""
+"""Receives events and dead letters, for the commands that watch what the workers do."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Protocol
 from worker.broker.client_failures import translated_failures
 from worker.broker.connection import close_connection, connect
 from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, DirectChannel, open_channel
-from worker.broker.wire.decoding import Arrival
+from worker.broker.wire.decoding import DeliveredMessage
 from worker.errors import SessionLost
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message as a subscriber gets it."""
+    """A message as a subscriber receives it."""
 
     body: bytes
     headers: Mapping[str, object]
     message_id: str | None
 
 
-class Incoming(Protocol):
-    """Where messages come from, one by one."""
+class MessageSource(Protocol):
+    """Yields messages one by one."""
 
     async def get(self) -> Received: ...
 
 
 class Subscription:
-    """What arrives, in order; and when nothing can arrive any more, the reason why."""
+    """The messages that arrive, in order, until the channel is closed."""
 
     def __init__(self, channel: DirectChannel) -> None:
         self._arrived: asyncio.Queue[Received | None] = asyncio.Queue()
@@ -44,18 +44,18 @@ class Subscription:
             raise SessionLost("the subscription ended, because its channel was closed")
         return received
 
-    def on_arrival(self, arrival: Arrival) -> None:
-        """Take a delivery from the channel."""
-        properties = arrival.properties
-        received = Received(arrival.body, properties.headers or {}, properties.message_id)
+    def on_delivery(self, message: DeliveredMessage) -> None:
+        """Receive a message from the channel."""
+        properties = message.properties
+        received = Received(message.body, properties.headers or {}, properties.message_id)
         self._arrived.put_nowait(received)
 
 
 @asynccontextmanager
 async def subscribe(url: str, exchange: str, binding_key: str) -> AsyncIterator[Subscription]:
-    """Everything published to an exchange from now on, through a queue that goes with the caller.
+    """Everything published to an exchange from now on, through a queue that is deleted at the end.
 
-    Raises BrokerUnusable, also when there is no such exchange yet.
+    Raises BrokerUnusable, also if the exchange does not exist yet.
     """
     async with _consuming(url, "watching events", exchange, binding_key, None) as subscription:
         yield subscription
@@ -63,7 +63,7 @@ async def subscribe(url: str, exchange: str, binding_key: str) -> AsyncIterator[
 
 @asynccontextmanager
 async def consume(url: str, queue: str) -> AsyncIterator[Subscription]:
-    """Everything in a queue and everything that comes to it, taken out of it for good."""
+    """Everything that is in a queue or arrives there, removed from it for good."""
     async with _consuming(url, f"consuming {queue}", "", "", queue) as subscription:
         yield subscription
 
@@ -81,14 +81,14 @@ async def _consuming(
                 queue = declared.queue or ""
                 await channel.queue_bind(queue, exchange, binding_key, timeout=RPC_TIMEOUT_SECONDS)
             subscription = Subscription(channel)
-            await channel.consume(queue, subscription.on_arrival, no_ack=True)
+            await channel.consume(queue, subscription.on_delivery, no_ack=True)
         yield subscription
     finally:
         await close_connection(connection)
 
 
 async def queue_depth(url: str, queue: str) -> int:
-    """The messages that wait in a queue, without those that are being worked on."""
+    """How many messages are ready in a queue, not counting those that are unacknowledged."""
     connection = await connect(url, "counting messages")
     try:
         with translated_failures(f"counting messages in {queue}"):

@@ -1,7 +1,7 @@
-"""Declaring the topology: what is missing is made, what differs is reported.
+"""Declares the topology: what is missing is created, what differs is reported.
 
-A user who may not declare can still work with what somebody else declared. That is then only
-looked at: whether it is there, as its arguments are shown to nobody who may not declare it.
+A user who may not declare can still work with what another user has declared. Then only its
+existence is checked, because RabbitMQ compares arguments only for a user who may declare.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from worker.errors import BrokerForbids, BrokerUnusable, TopologyDiffers
 log: Final = logging.getLogger(__name__)
 
 RPC_TIMEOUT_SECONDS: Final = 10
-"""For one declaration; a quorum queue is made in well under a second once its cluster is up."""
+"""For one declaration; a quorum queue is created in well under a second once its cluster is up."""
 
 Declaration = Callable[[AbstractChannel], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
-    """One exchange or queue: how it is declared, and how one looks whether it is there."""
+class _Entity:
+    """An exchange or a queue: how to declare it, and how to check that it exists."""
 
     name: str
     declare: Declaration
-    look: Declaration
+    check: Declaration
 
 
 @dataclass(slots=True)
-class _Found:
-    """What came of all steps."""
+class _Report:
+    """What differs and what is missing, of all entities."""
 
     differences: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -56,48 +56,48 @@ async def declare_topology(connection: AbstractConnection) -> None:
     words, BrokerForbids with everything that is missing and may not be declared by this user, and
     BrokerUnusable when a declaration is not possible.
     """
-    found = _Found()
+    report = _Report()
     for exchange in topology.EXCHANGES:
-        await _see_to(connection, _exchange(exchange), found)
+        await _ensure(connection, _exchange(exchange), report)
     for queue in topology.QUEUES:
-        await _see_to(connection, _queue(queue), found)
-    if found.differences:
+        await _ensure(connection, _queue(queue), report)
+    if report.differences:
         raise TopologyDiffers(
-            f"{'; '.join(found.differences)}. Nothing was changed: delete or rename what differs, "
+            f"{'; '.join(report.differences)}. Nothing was changed: delete or rename what differs, "
             "or give the worker a virtual host of its own, and start it again"
         )
-    if found.missing:
+    if report.missing:
         raise BrokerForbids(
-            f"{', '.join(found.missing)} not there, and this RabbitMQ user may not declare: start "
+            f"{', '.join(report.missing)} not there, and this RabbitMQ user may not declare: start "
             "a worker once as a user with configure, write and read on '^reservations\\.'"
         )
-    if not found.may_declare:
-        log.info("this user may not declare, so the topology is taken as it is")
+    if not report.may_declare:
+        log.info("this user may not declare, so the topology is used as it is")
 
 
-async def _see_to(connection: AbstractConnection, step: _Step, found: _Found) -> None:
-    """Declare it; or, after the first refusal, look for it and declare only what is missing."""
+async def _ensure(connection: AbstractConnection, entity: _Entity, report: _Report) -> None:
+    """Declare an entity; but once a declaration was refused, only if it does not exist."""
     try:
-        if not found.may_declare and await _is_there(connection, step):
+        if not report.may_declare and await _exists(connection, entity):
             return
-        await _in_a_channel(connection, step.declare)
+        await _on_own_channel(connection, entity.declare)
     except BrokerUnusable as failure:
         match failure.__cause__:
             case ChannelPreconditionFailed():
-                found.differences.append(str(failure.__cause__))
-            case ChannelAccessRefused() if found.may_declare:
-                found.may_declare = False
-                await _see_to(connection, step, found)
+                report.differences.append(str(failure.__cause__))
+            case ChannelAccessRefused() if report.may_declare:
+                report.may_declare = False
+                await _ensure(connection, entity, report)
             case ChannelAccessRefused():
-                found.missing.append(step.name)
+                report.missing.append(entity.name)
             case _:
                 raise
 
 
-async def _is_there(connection: AbstractConnection, step: _Step) -> bool:
-    """RabbitMQ asks for no permission to look."""
+async def _exists(connection: AbstractConnection, entity: _Entity) -> bool:
+    """Whether an entity exists; up to RabbitMQ 4.2 one needs no permission to ask."""
     try:
-        await _in_a_channel(connection, step.look)
+        await _on_own_channel(connection, entity.check)
     except BrokerUnusable as failure:
         if isinstance(failure.__cause__, ChannelNotFoundEntity):
             return False
@@ -105,15 +105,15 @@ async def _is_there(connection: AbstractConnection, step: _Step) -> bool:
     return True
 
 
-async def _in_a_channel(connection: AbstractConnection, declaration: Declaration) -> None:
-    """In a channel of its own, because a refused declaration closes its channel."""
+async def _on_own_channel(connection: AbstractConnection, declaration: Declaration) -> None:
+    """Declare on a channel of its own, because a refused declaration closes its channel."""
     with translated_failures("declaring the topology", BrokerUnusable):
         # Opening the channel has no timeout of its own.
         async with asyncio.timeout(RPC_TIMEOUT_SECONDS), connection.channel() as channel:
             await declaration(channel)
 
 
-def _exchange(exchange: topology.Exchange) -> _Step:
+def _exchange(exchange: topology.Exchange) -> _Entity:
     async def declare(channel: AbstractChannel) -> None:
         await channel.declare_exchange(
             exchange.name,
@@ -123,20 +123,20 @@ def _exchange(exchange: topology.Exchange) -> _Step:
             timeout=RPC_TIMEOUT_SECONDS,
         )
 
-    async def look(channel: AbstractChannel) -> None:
+    async def check(channel: AbstractChannel) -> None:
         await channel.declare_exchange(exchange.name, passive=True, timeout=RPC_TIMEOUT_SECONDS)
 
-    return _Step(f"exchange {exchange.name}", declare, look)
+    return _Entity(f"exchange {exchange.name}", declare, check)
 
 
-def _queue(queue: topology.Queue) -> _Step:
+def _queue(queue: topology.Queue) -> _Entity:
     async def declare(channel: AbstractChannel) -> None:
         declared = await channel.declare_queue(
             queue.name, durable=True, arguments=dict(queue.arguments), timeout=RPC_TIMEOUT_SECONDS
         )
         await declared.bind(queue.name, queue.binding_key, timeout=RPC_TIMEOUT_SECONDS)
 
-    async def look(channel: AbstractChannel) -> None:
+    async def check(channel: AbstractChannel) -> None:
         await channel.declare_queue(queue.name, passive=True, timeout=RPC_TIMEOUT_SECONDS)
 
-    return _Step(f"queue {queue.name}", declare, look)
+    return _Entity(f"queue {queue.name}", declare, check)

@@ -1,8 +1,8 @@
-"""Publishing requests from a file, and waiting for what becomes of them.
+"""`publish`: publishes requests from a file, and waits for their outcomes.
 
-Publishes each line as it is, good or bad: bad ones are how one tests the dead letters. Reads a
-file of any size in bounded memory; only the ids that are waited for are kept. Knows what any
-publisher and subscriber knows, which is the contract, and nothing of MongoDB or of the worker.
+Publishes each line as it is, valid or not: invalid requests are how the dead letters are tested.
+Reads a file of any size in bounded memory; only the ids of awaited requests are kept. Knows what
+any publisher and subscriber knows, which is the contract, and nothing of MongoDB or of the worker.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Never
 
@@ -24,12 +23,10 @@ from rich.progress import Progress
 
 from contracts import InvalidRequest, OutcomeEvent, ReservationRequest, UnreadableRequest, topology
 from contracts.messages import MovieId, read_request
-from worker.broker.client_failures import explain, translated_failures
-from worker.broker.connection import close_connection, connect
+from worker.broker.client_failures import explain
 from worker.broker.messages import Message
-from worker.broker.publisher import Publisher
-from worker.broker.subscription import Incoming, Received, subscribe
-from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, open_channel
+from worker.broker.publisher import Publisher, open_publisher
+from worker.broker.subscription import MessageSource, Received, subscribe
 from worker.commands.terminal import print_line
 from worker.errors import BadInput, BrokerUnusable, SessionLost, WorkerError
 from worker.settings import Settings
@@ -37,28 +34,28 @@ from worker.settings import Settings
 STANDARD_INPUT: Final = "-"
 CONTENT_TYPE: Final = "application/json"
 READ_BYTES: Final = 256 * 1024
-"""Published and confirmed before more is read: some 1,500 requests."""
+"""Published and confirmed before more is read: about 1,500 requests."""
 LINE_BYTES_MAX: Final = 1024 * 1024
-"""Far above the 64 KiB of a request, and below what RabbitMQ refuses (16 MiB by default in 4.x)."""
+"""Far above the 64 KiB of a request, and below RabbitMQ's own limit (16 MiB by default in 4.x)."""
 FAULTS_SHOWN_MAX: Final = 5
 
 QUIET_SECONDS: Final = 60
-"""Without an outcome of ours; a worker that is there has one within a few seconds."""
+"""Without an outcome of these requests; a running worker has one within a few seconds."""
 
 
 class OutcomesMissing(WorkerError):
     """Requests that were published have no outcome."""
 
 
-class Addressed(BaseModel):
-    """All that a routing key takes."""
+class MovieReference(BaseModel):
+    """The part of a request that its routing key is made from."""
 
     movie_id: MovieId = Field(alias="movieId")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the file, and what the worker will take it for."""
+    """A line of the file, and how a worker will read it."""
 
     number: int
     body: bytes
@@ -66,17 +63,17 @@ class Line:
 
     @property
     def fault(self) -> str | None:
-        """Why the worker will refuse it, if it will."""
+        """Why a worker will refuse it, or None if it will not."""
         if isinstance(self.request, InvalidRequest):
             return "; ".join(f"{error.field} {error.problem}" for error in self.request.errors)
         return self.request.detail if isinstance(self.request, UnreadableRequest) else None
 
 
 def message_of(line: Line) -> Message:
-    """The line as it is, to be routed by its movie, if it names one."""
+    """The line as it is, routed by its movie if it names one."""
     try:
         routing_key = topology.request_routing_key(
-            Addressed.model_validate_json(line.body).movie_id
+            MovieReference.model_validate_json(line.body).movie_id
         )
     except ValidationError:
         routing_key = "invalid"
@@ -91,35 +88,35 @@ def message_of(line: Line) -> Message:
 
 
 class Outcomes:
-    """The outcomes of the requests that were published, each printed when it first comes."""
+    """The outcomes of the requests that were published, each printed when it first arrives."""
 
-    def __init__(self, received: Incoming) -> None:
-        self._received = received
+    def __init__(self, source: MessageSource) -> None:
+        self._source = source
         self._expected: set[str] = set()
         self._missing: set[str] = set()
         self._kinds: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
 
     def expect(self, lines: Sequence[Line]) -> None:
-        """Wait for these lines, too; there is no event for what cannot be read."""
+        """Wait for these lines, too, except the unreadable ones, which get no event."""
         requests = [line.request for line in lines]
         ids = {r.request_id for r in requests if not isinstance(r, UnreadableRequest)}
         self._missing |= ids - self._expected
         self._expected |= ids
 
     async def track(self) -> Never:
-        """Print outcomes as they come, until cancelled; raises WorkerError."""
+        """Print outcomes as they arrive, until cancelled; raises WorkerError."""
         while True:
-            self._take(await self._received.get())
+            self._record(await self._source.get())
 
     async def complete(self, quiet_seconds: float) -> None:
         """Print outcomes until none is missing; raises WorkerError or OutcomesMissing."""
         while missing_count := len(self._missing):
             try:
-                # Only an outcome of ours counts: others may have theirs for ever.
+                # Only an outcome of these requests counts: those of others may never end.
                 async with asyncio.timeout(quiet_seconds):
                     while len(self._missing) == missing_count:
-                        self._take(await self._received.get())
+                        self._record(await self._source.get())
             except TimeoutError:
                 raise OutcomesMissing(
                     f"{missing_count} of {len(self._expected)} requests have no outcome, and none "
@@ -134,11 +131,11 @@ class Outcomes:
             f"{self._kinds['rejected']} rejected{f' ({reasons})' if reasons else ''}"
         )
 
-    def _take(self, event: Received) -> None:
+    def _record(self, event: Received) -> None:
         try:
             outcome = OutcomeEvent.model_validate_json(event.body)
         except ValidationError:
-            return  # Anybody may publish to the exchange.
+            return  # Anyone may publish to the exchange.
         if outcome.request_id in self._missing:
             self._missing.remove(outcome.request_id)
             self._kinds[outcome.outcome] += 1
@@ -149,36 +146,40 @@ class Outcomes:
 async def publish_requests(
     settings: Settings, file: str, *, wait: bool, quiet_seconds: float = QUIET_SECONDS
 ) -> None:
-    """The command: publish each line of the file, and print the outcomes if they are waited for.
+    """The command: publish each line of the file, and with ``wait`` print the outcomes.
 
-    Raises BadInput for what is no file of lines, BrokerUnusable when RabbitMQ does not take them,
-    OutcomesMissing when none comes for ``quiet_seconds``, WorkerError when nobody reads them.
+    Raises BadInput if the file cannot be read line by line, BrokerUnusable if RabbitMQ does not
+    accept the requests, OutcomesMissing if no outcome arrives for ``quiet_seconds``, and
+    WorkerError if standard output is closed.
     """
+    name = topology.REQUESTS
     with _open(file) as source:
-        async with _publishing(settings.amqp_url) as (publisher, lost):
+        async with open_publisher(
+            settings.amqp_url, "publishing requests", exchange=name, queue=name
+        ) as publisher:
             if not wait:
-                await _publish_all(source, publisher, None)
+                await _publish_file(source, publisher, None)
                 return
             async with subscribe(settings.amqp_url, topology.EVENTS, "reservation.#") as received:
                 outcomes = Outcomes(received)
-                following = asyncio.create_task(outcomes.track())
+                tracking = asyncio.create_task(outcomes.track())
                 try:
-                    await _publish_all(source, publisher, outcomes)
+                    await _publish_file(source, publisher, outcomes)
                 finally:
-                    following.cancel()
-                await asyncio.wait({following})
-                if not following.cancelled():
-                    await following
-                await _complete(outcomes, quiet_seconds, lost)
+                    tracking.cancel()
+                await asyncio.wait({tracking})
+                if not tracking.cancelled():
+                    await tracking
+                await _complete(outcomes, quiet_seconds, publisher.closing)
     print(outcomes, file=sys.stderr)
 
 
-async def _publish_all(source: io.FileIO, publisher: Publisher, outcomes: Outcomes | None) -> None:
+async def _publish_file(source: io.FileIO, publisher: Publisher, outcomes: Outcomes | None) -> None:
     begun = time.perf_counter()
     count = faulty_count = 0
     faults: list[str] = []
     stderr = Console(stderr=True)
-    # Outcomes on the same terminal show the progress by themselves.
+    # Outcomes that are printed to a terminal show the progress by themselves.
     hidden = not stderr.is_terminal or (outcomes is not None and sys.stdout.isatty())
     with Progress(console=stderr, transient=True, redirect_stdout=False, disable=hidden) as bars:
         bar = bars.add_task("publishing", total=os.fstat(source.fileno()).st_size or None)
@@ -186,7 +187,8 @@ async def _publish_all(source: io.FileIO, publisher: Publisher, outcomes: Outcom
             async for chunk in chunks_of(source):
                 if outcomes:
                     outcomes.expect(chunk)
-                await _publish(chunk, publisher)
+                messages = [message_of(line) for line in chunk]
+                await publisher.publish_all(messages, "requests", f"the queue {topology.REQUESTS}")
                 count += len(chunk)
                 faulty = [f"line {line.number}: {line.fault}" for line in chunk if line.fault]
                 faulty_count += len(faulty)
@@ -200,17 +202,8 @@ async def _publish_all(source: io.FileIO, publisher: Publisher, outcomes: Outcom
     print(f"published {count} requests in {time.perf_counter() - begun:.1f} s", file=sys.stderr)
 
 
-async def _publish(chunk: Sequence[Line], publisher: Publisher) -> None:
-    taken = await publisher.publish([message_of(line) for line in chunk])
-    if not all(taken):
-        raise BrokerUnusable(
-            f"RabbitMQ takes only {taken.count(True)} of the next {len(chunk)} requests, because "
-            f"the queue {topology.REQUESTS} is full"
-        )
-
-
 async def _complete(outcomes: Outcomes, quiet_seconds: float, lost: asyncio.Future[None]) -> None:
-    """Wait for the rest, unless the connection goes: then nothing can come any more."""
+    """Wait for the missing outcomes, but no longer than there is a connection."""
     completing = asyncio.create_task(outcomes.complete(quiet_seconds))
     try:
         await asyncio.wait({completing, lost}, return_when=asyncio.FIRST_COMPLETED)
@@ -222,25 +215,8 @@ async def _complete(outcomes: Outcomes, quiet_seconds: float, lost: asyncio.Futu
         completing.cancel()
 
 
-@asynccontextmanager
-async def _publishing(url: str) -> AsyncIterator[tuple[Publisher, asyncio.Future[None]]]:
-    """A publisher of requests, and what is done as soon as its channel is lost."""
-    name = topology.REQUESTS
-    connection = await connect(url, "publishing requests")
-    try:
-        with translated_failures(
-            f"{name} is not ready, start a worker once to have it declared", BrokerUnusable
-        ):
-            channel = await open_channel(connection, confirms=True)
-            await channel.exchange_declare(name, passive=True, timeout=RPC_TIMEOUT_SECONDS)
-            await channel.queue_declare(name, passive=True, timeout=RPC_TIMEOUT_SECONDS)
-        yield Publisher(channel), channel.closing
-    finally:
-        await close_connection(connection)
-
-
 def _open(file: str) -> io.FileIO:
-    """Unbuffered, so that what a slow producer has written so far can be had at once."""
+    """Open unbuffered, so that the lines of a slow producer can be read as they are written."""
     try:
         return io.FileIO(0, closefd=False) if file == STANDARD_INPUT else io.FileIO(file)
     except OSError as failure:
@@ -248,7 +224,7 @@ def _open(file: str) -> io.FileIO:
 
 
 async def chunks_of(source: io.FileIO) -> AsyncIterator[list[Line]]:
-    """The lines that are not blank, as many at once as have been read; raises BadInput."""
+    """The lines that are not blank, in chunks of what could be read at once; raises BadInput."""
     number = 0
     rest = b""
     while data := await _read(source):
@@ -269,15 +245,15 @@ def _lines(before: int, bodies: Sequence[bytes]) -> list[Line]:
 
 
 async def _read(source: io.FileIO) -> bytes:
-    """What there is, and nothing at the end; waits for it without a thread, which Ctrl-C needs."""
+    """Read what is available; empty at the end. Waits without a thread, so that Ctrl-C works."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     try:
         loop.add_reader(source.fileno(), readable.set)
-        # uvloop makes it non-blocking, and with it whatever else writes to the same terminal.
+        # uvloop makes it non-blocking, and with it every other user of the same terminal.
         os.set_blocking(source.fileno(), True)
     except (PermissionError, NotImplementedError):
-        pass  # What epoll does not take, such as a file, need not be waited for.
+        pass  # epoll refuses regular files, which need not be waited for.
     else:
         try:
             await readable.wait()

@@ -1,8 +1,8 @@
 """`replay`: publishes recorded outcomes once more, for a subscriber that lost its data.
 
-Each event is what the first one was, with the same message id and the same content, because both
-are made from the ledger alone. What the ledger does not hold cannot come back: the correlation id
-is the request id, there is no trace context, and nobody is sent a reply.
+Each event equals the first one, with the same message id and the same content, because both are
+made from the ledger alone. What the ledger does not hold is not restored: the correlation id is the
+request id, there is no trace context, and no reply is sent.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from contracts import OutcomeEvent, topology
 from worker.broker.messages import Delivery, Message
-from worker.broker.outlet import outlet
-from worker.broker.publisher import Publisher
+from worker.broker.publisher import open_publisher
 from worker.commands.prompt import require_consent
 from worker.errors import BadInput, BrokerUnusable, WorkerError
 from worker.service.announcement import outcome_events
 from worker.settings import Settings
 from worker.store.ledger import Ledger, Selection, open_ledger
 
-ASKED_ABOVE: Final = 1000
-"""Events that every subscriber gets again without anybody being asked."""
+CONFIRM_ABOVE: Final = 1000
+"""The most events that are sent to every subscriber again without asking for consent."""
 MISSING_SHOWN_MAX: Final = 5
 
-NOBODYS_DELIVERY: Final = Delivery(tag=0, body=b"")
+NO_DELIVERY: Final = Delivery(tag=0, body=b"")
 
 
 class NotRecorded(WorkerError):
@@ -36,8 +35,8 @@ class NotRecorded(WorkerError):
 
 
 def event_of(outcome: OutcomeEvent) -> Message:
-    """The event for every subscriber; without a delivery there is no other."""
-    (event,) = outcome_events(NOBODYS_DELIVERY, outcome)
+    """The event for every subscriber; without a delivery there is no reply."""
+    (event,) = outcome_events(NO_DELIVERY, outcome)
     return event
 
 
@@ -49,17 +48,17 @@ async def replay_outcomes(
     dry_run: bool = False,
     yes: bool = False,
 ) -> None:
-    """The command: count what is selected, ask if it is much, and publish it.
+    """The command: count what is selected, ask for consent if it is a lot, and publish it.
 
-    Raises BadInput for no selection, NotRecorded for request ids without an outcome after all
-    the others are published, StoreUnusable, BrokerUnusable.
+    Raises BadInput if nothing is selected, StoreUnusable, BrokerUnusable, and NotRecorded for
+    request ids without an outcome, once all the others are published.
     """
-    _require_choice(selection, everything=everything)
+    _require_selection(selection, everything=everything)
     async with open_ledger(settings.mongodb_uri, settings.mongodb_database) as ledger:
         count = await ledger.count(selection)
         if dry_run:
             print(f"would publish {count:,} recorded outcomes", flush=True)
-        elif count > ASKED_ABOVE and not await require_consent(
+        elif count > CONFIRM_ABOVE and not await require_consent(
             f"Publish {count:,} recorded outcomes again, to every subscriber?", given=yes
         ):
             print("nothing was published", flush=True)
@@ -82,7 +81,9 @@ async def _replay(settings: Settings, ledger: Ledger, selection: Selection, coun
     stderr = Console(stderr=True)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     async with (
-        outlet(settings.amqp_url, topology.EVENTS, "replaying events") as publisher,
+        open_publisher(
+            settings.amqp_url, "replaying events", exchange=topology.EVENTS
+        ) as publisher,
         aclosing(ledger.selected(selection)) as batches,
     ):
         hidden = not stderr.is_terminal
@@ -90,7 +91,8 @@ async def _replay(settings: Settings, ledger: Ledger, selection: Selection, coun
             bar = progress.add_task("publishing", total=count)
             try:
                 async for outcomes in batches:
-                    await _publish(publisher, [event_of(outcome) for outcome in outcomes])
+                    events = [event_of(outcome) for outcome in outcomes]
+                    await publisher.publish_all(events, "events", f"a queue at {topology.EVENTS}")
                     published_count += len(outcomes)
                     progress.advance(bar, len(outcomes))
             except BrokerUnusable as failure:
@@ -98,37 +100,32 @@ async def _replay(settings: Settings, ledger: Ledger, selection: Selection, coun
                     f"{failure}; {published_count:,} outcomes were published before: replay them "
                     "all again, subscribers drop what they have seen"
                 ) from failure
-    skipped = (
-        f"; left out {ledger.unreadable_count:,} that are not as a worker writes them, see "
-        "`reservation-worker audit`"
-        if ledger.unreadable_count
-        else ""
-    )
     seconds = time.perf_counter() - begun
+    skipped = _skipped(ledger.unreadable_count)
     print(
         f"published {published_count:,} recorded outcomes in {seconds:.1f} s{skipped}", flush=True
     )
 
 
-async def _publish(publisher: Publisher, events: list[Message]) -> None:
-    confirmed = await publisher.publish(events)
-    if not all(confirmed):
-        raise BrokerUnusable(
-            f"RabbitMQ takes only {confirmed.count(True)} of the next {len(events)} events, "
-            f"because a queue at {topology.EVENTS} is full"
-        )
+def _skipped(count: int) -> str:
+    """The end of the summary, if any entries could not be read."""
+    if not count:
+        return ""
+    return (
+        f"; left out {count:,} that are not as a worker writes them, see `reservation-worker audit`"
+    )
 
 
 async def _missing(ledger: Ledger, selection: Selection) -> list[str]:
-    """The request ids that were given and have no outcome, in their order."""
+    """The given request ids that have no outcome, in their order."""
     recorded = await ledger.outcomes(selection.request_ids)
     return [request_id for request_id in selection.request_ids if request_id not in recorded]
 
 
-def _require_choice(selection: Selection, *, everything: bool) -> None:
+def _require_selection(selection: Selection, *, everything: bool) -> None:
     if everything == (selection != Selection()):
         raise BadInput(
             "say which outcomes: request ids, --movie, --since or --until, or else --all"
         )
     if selection.since and selection.until and selection.since >= selection.until:
-        raise BadInput("--since must be before --until; between these two there is nothing")
+        raise BadInput("--since must be before --until; there is nothing between these two")

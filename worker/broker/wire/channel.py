@@ -1,7 +1,7 @@
-"""Channels below aio-pika's: the batches of the pipeline need what it hides.
+"""Channels below aio-pika's, which hides what the pipeline's batches need.
 
-Publishing needs the delivery tags, and taking needs deliveries as they come: aiormq starts a task
-for each of them, which costs as much as deciding eight.
+Publishing needs the delivery tags, and consuming needs deliveries without a task for each: aiormq
+starts one, which costs as much as deciding eight requests.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from worker.broker.connection import Connection
 from worker.broker.wire.decoding import (
     BASIC_DELIVER,
     BASIC_RETURN,
-    Arrival,
     Confirmation,
-    read_arrival,
+    DeliveredMessage,
     read_confirmation,
+    read_delivered_message,
     read_returned_exchange,
 )
 from worker.errors import SessionLost
@@ -29,31 +29,31 @@ RPC_TIMEOUT_SECONDS: Final = 10
 
 
 class DirectChannel(Channel):
-    """aiormq's channel, but what comes by the thousand goes to plain functions, in order.
+    """aiormq's channel, but frequent frames are handled by plain functions, in order.
 
-    aiormq itself has the rest: opening, declaring, consuming, settling, closing. Its own publishing
-    cannot be used on such a channel, because it never hears of a confirmation.
+    aiormq itself does everything else: opening, declaring, consuming, settling, closing. Its own
+    publishing cannot be used on such a channel, because it never sees a confirmation.
     """
 
-    on_arrival: Callable[[Arrival], None]
+    on_delivery: Callable[[DeliveredMessage], None]
     on_confirmation: Callable[[Confirmation], None]
     on_return: Callable[[str], None]
-    """Called with the exchange from which a mandatory message found no queue."""
+    """Called with the exchange that had no queue for a mandatory message."""
 
     async def consume(
-        self, queue: str, on_arrival: Callable[[Arrival], None], *, no_ack: bool = False
+        self, queue: str, on_delivery: Callable[[DeliveredMessage], None], *, no_ack: bool = False
     ) -> str:
-        """Begin to consume the one queue of this channel, and return the consumer's tag."""
-        self.on_arrival = on_arrival
-        consuming = await self.basic_consume(
+        """Begin to consume the only queue of this channel, and return the consumer's tag."""
+        self.on_delivery = on_delivery
+        consume_ok = await self.basic_consume(
             queue, _unused_callback, no_ack=no_ack, timeout=RPC_TIMEOUT_SECONDS
         )
-        return consuming.consumer_tag or ""
+        return consume_ok.consumer_tag or ""
 
-    def take(self, method: bytes, header: bytes, body: bytes) -> None:
-        """Take what the connection's Demultiplexer has for this channel."""
+    def dispatch(self, method: bytes, header: bytes, body: bytes) -> None:
+        """Handle a method, and its content if it has any, from the connection's Demultiplexer."""
         if method.startswith(BASIC_DELIVER):
-            self.on_arrival(read_arrival(method, header, body))
+            self.on_delivery(read_delivered_message(method, header, body))
         elif method.startswith(BASIC_RETURN):
             self.on_return(read_returned_exchange(method))
         else:
@@ -61,13 +61,13 @@ class DirectChannel(Channel):
 
 
 async def _unused_callback(_message: object) -> None:
-    """aiormq insists on one; a DirectChannel has its own way for deliveries."""
+    """Required by aiormq, but deliveries on a DirectChannel go to ``on_delivery``."""
 
 
 async def open_channel(connection: Connection, *, confirms: bool) -> DirectChannel:
-    """Open a channel, with publisher confirms or without.
+    """Open a channel, with or without publisher confirms.
 
-    aiormq has no way to open a channel of another class, so this does what it does itself.
+    aiormq cannot open a channel of another class, so this repeats what aiormq does.
     """
     if connection.transport is None:
         raise SessionLost("opening a channel: the connection is closed")
@@ -75,8 +75,8 @@ async def open_channel(connection: Connection, *, confirms: bool) -> DirectChann
     number = max(transport.channels, default=0) + 1
     channel = DirectChannel(transport, number, publisher_confirms=confirms)
     transport.channels[number] = channel
-    connection.demultiplexer.route(number, channel.take)
-    # aiormq's own timeout is for the first of the questions that this asks.
+    connection.demultiplexer.route(number, channel.dispatch)
+    # aiormq's own timeout covers only the first of the RPCs in this.
     async with asyncio.timeout(RPC_TIMEOUT_SECONDS):
         await channel.open()
     return channel

@@ -1,8 +1,8 @@
-"""What the broker sends by the thousand, read from the payloads of its frames.
+"""Decodes the payloads of the broker's most frequent frames.
 
-RabbitMQ passes on whatever bytes a publisher put into routing key and properties: text that is not
-UTF-8, times beyond all years, tables nested without end. What does not decode counts as absent, and
-the body decides what becomes of such a message.
+RabbitMQ passes on whatever bytes a publisher put into the routing key and the properties: text that
+is not UTF-8, times far beyond the year 9999, tables nested without end. What does not decode counts
+as absent, and the body decides what becomes of such a message.
 
 AMQP 0-9-1 specification, sections 4.2.6.1 (the content header) and 1.8.3 (the methods and the
 properties of class basic, in the order in which their values follow).
@@ -25,26 +25,32 @@ BASIC_ACK: Final = struct.pack(">HH", 60, 80)
 BASIC_NACK: Final = struct.pack(">HH", 60, 120)
 """Class and method, with which the payload of every method frame begins."""
 
-
-_NAME_BYTES: Final = len(BASIC_DELIVER)
+_METHOD_ID_BYTES: Final = len(BASIC_DELIVER)
 _DELIVERY_TAG: Final = struct.Struct(">Q")
 _REPLY_CODE_BYTES: Final = 2
 _MULTIPLE: Final = 1
 
 _BODY_SIZE: Final = struct.Struct(">Q")
 _BODY_SIZE_AT: Final = 4
-"""Behind the class and the weight."""
+"""After the class and the weight."""
 _FLAGS: Final = struct.Struct(">H")
 _FLAGS_AT: Final = 12
-"""Behind the class, the weight and the size of the body."""
+"""After the class, the weight and the size of the body."""
 _VALUES_AT: Final = 14
 _SIZE: Final = struct.Struct(">I")
 _VALUE_BYTES: Final = {
-    kind.to_bytes(): size
-    for kinds, size in ((b"V", 0), (b"tbB", 1), (b"su", 2), (b"Iif", 4), (b"D", 5), (b"lLdT", 8))
-    for kind in kinds
+    type_code.to_bytes(): size
+    for type_codes, size in (
+        (b"V", 0),
+        (b"tbB", 1),
+        (b"su", 2),
+        (b"Iif", 4),
+        (b"D", 5),
+        (b"lLdT", 8),
+    )
+    for type_code in type_codes
 }
-"""By the type of a value in a field table, with RabbitMQ's errata."""
+"""The size of a value in a field table by its type, with RabbitMQ's errata."""
 _NESTED: Final = frozenset({b"A", b"F"})
 _LONG_TEXTS: Final = frozenset({b"S", b"x"})
 NESTED_BYTES_MAX: Final = 4096
@@ -63,13 +69,13 @@ _TYPE: Final = 1 << 5
 _USER_ID: Final = 1 << 4
 _APP_ID: Final = 1 << 3
 
-_IN_ORDER: Final = tuple(1 << bit for bit in range(15, 2, -1))
+_FLAGS_IN_ORDER: Final = tuple(1 << bit for bit in range(15, 2, -1))
 _SECONDS: Final = struct.Struct(">Q")
 
 
 @dataclass(frozen=True, slots=True)
 class Properties:
-    """The properties of a message, but for the broker's own: delivery mode and priority."""
+    """The properties of a message, except those meant for the broker: delivery mode, priority."""
 
     content_type: str | None = None
     content_encoding: str | None = None
@@ -85,8 +91,8 @@ class Properties:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """A delivery as it came; ``tag`` names it on its channel."""
+class DeliveredMessage:
+    """A message as the broker delivered it; ``tag`` identifies the delivery on its channel."""
 
     tag: int
     redelivered: bool
@@ -97,53 +103,53 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """The broker's word on a published message, or on all of them up to that tag."""
+    """The broker's ack or nack of a published message, or of all up to and including its tag."""
 
     tag: int
     multiple: bool
-    taken: bool
+    is_ack: bool
 
 
-def read_arrival(method: bytes, header: bytes, body: bytes) -> Arrival:
+def read_delivered_message(method: bytes, header: bytes, body: bytes) -> DeliveredMessage:
     """Read a basic.deliver: consumer tag, delivery tag, redelivered, exchange, routing key."""
-    tag_at = _NAME_BYTES + 1 + method[_NAME_BYTES]
+    tag_at = _METHOD_ID_BYTES + 1 + method[_METHOD_ID_BYTES]
     (tag,) = _DELIVERY_TAG.unpack_from(method, tag_at)
     redelivered_at = tag_at + _DELIVERY_TAG.size
     exchange_at = redelivered_at + 1
     routing_key_at = exchange_at + 1 + method[exchange_at]
     routing_key = _text(method, routing_key_at)[1] or ""
     redelivered = bool(method[redelivered_at])
-    return Arrival(tag, redelivered, routing_key, read_properties(header), body)
+    return DeliveredMessage(tag, redelivered, routing_key, read_properties(header), body)
 
 
 def read_confirmation(method: bytes) -> Confirmation:
     """Read a basic.ack or basic.nack: delivery tag and flags."""
-    (tag,) = _DELIVERY_TAG.unpack_from(method, _NAME_BYTES)
-    multiple = bool(method[_NAME_BYTES + _DELIVERY_TAG.size] & _MULTIPLE)
-    return Confirmation(tag, multiple, taken=method.startswith(BASIC_ACK))
+    (tag,) = _DELIVERY_TAG.unpack_from(method, _METHOD_ID_BYTES)
+    multiple = bool(method[_METHOD_ID_BYTES + _DELIVERY_TAG.size] & _MULTIPLE)
+    return Confirmation(tag, multiple, is_ack=method.startswith(BASIC_ACK))
 
 
 def read_returned_exchange(method: bytes) -> str:
     """The exchange in a basic.return: reply code, reply text, exchange, routing key."""
-    exchange_at, _ = _text(method, _NAME_BYTES + _REPLY_CODE_BYTES)
+    exchange_at, _ = _text(method, _METHOD_ID_BYTES + _REPLY_CODE_BYTES)
     return _text(method, exchange_at)[1] or ""
 
 
 def body_size(header: bytes) -> int:
-    """The bytes of the body that a content header announces."""
+    """The size of the body, in bytes, that a content header announces."""
     size: int
     (size,) = _BODY_SIZE.unpack_from(header, _BODY_SIZE_AT)
     return size
 
 
 def read_properties(header: bytes) -> Properties:
-    """Read the payload of a content header frame; what cannot be read is left out."""
+    """Read the payload of a content header frame; what does not decode is left out."""
     (flags,) = _FLAGS.unpack_from(header, _FLAGS_AT)
     texts: dict[int, str | None] = {}
     headers: Mapping[str, object] | None = None
     timestamp: datetime | None = None
     at = _VALUES_AT
-    for flag in _IN_ORDER:
+    for flag in _FLAGS_IN_ORDER:
         if not flags & flag:
             continue
         if at >= len(header):
@@ -201,30 +207,30 @@ def _headers(header: bytes, at: int) -> tuple[int, Mapping[str, object] | None]:
 
 
 def _entries(table: bytes) -> Iterator[tuple[str, object]]:
-    """The entries of a field table; each is decoded by itself, so that none is lost with another.
+    """The entries of a field table, each decoded by itself, so that a bad one spoils no other.
 
-    pamqp looks at all that follows a value to decode it, which takes more than a second for a
-    table of 128 KiB: so one that is inside another and large is left out.
+    To decode a value pamqp copies everything behind it, which takes more than a second for a
+    nested table of 128 KiB: so nested tables and arrays above NESTED_BYTES_MAX are left out.
     """
     at = 0
     while at < len(table):
-        kind_at, name = _text(table, at)
-        end = _value_end(table, kind_at)
+        type_at, name = _text(table, at)
+        end = _value_end(table, type_at)
         if end is None or end > len(table):
             return
-        nested = table[kind_at : kind_at + 1] in _NESTED
-        if name is not None and not (nested and end - kind_at > NESTED_BYTES_MAX):
-            with suppress(Exception):  # pamqp raises whatever its decoding stumbled upon.
-                yield name, pamqp.decode.embedded_value(table[kind_at:end])[1]
+        nested = table[type_at : type_at + 1] in _NESTED
+        if name is not None and not (nested and end - type_at > NESTED_BYTES_MAX):
+            with suppress(Exception):  # pamqp lets through any exception from its decoding.
+                yield name, pamqp.decode.embedded_value(table[type_at:end])[1]
         at = end
 
 
-def _value_end(table: bytes, kind_at: int) -> int | None:
-    """Where a value of a field table ends, as far as that can be told."""
-    kind = table[kind_at : kind_at + 1]
-    start = kind_at + 1
-    if kind in _VALUE_BYTES:
-        return start + _VALUE_BYTES[kind]
-    if kind not in _NESTED | _LONG_TEXTS or start + _SIZE.size > len(table):
+def _value_end(table: bytes, type_at: int) -> int | None:
+    """Where a value of a field table ends, or None if its type is unknown or its size missing."""
+    type_code = table[type_at : type_at + 1]
+    start = type_at + 1
+    if type_code in _VALUE_BYTES:
+        return start + _VALUE_BYTES[type_code]
+    if type_code not in _NESTED | _LONG_TEXTS or start + _SIZE.size > len(table):
         return None
     return start + _SIZE.size + int(_SIZE.unpack_from(table, start)[0])

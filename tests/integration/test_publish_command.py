@@ -1,4 +1,4 @@
-"""Publishing a file of requests to a real RabbitMQ, and waiting for what becomes of them."""
+"""`publish`: a file of requests goes to a real RabbitMQ, and their outcomes are awaited."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.acceptance.client import DEADLINE_SECONDS, REQUESTS, Received
 from tests.acceptance.processes import ROOT
 from tests.unit.values import NOW
 from worker.broker.subscription import Received as Event
-from worker.commands import publish as feeding
+from worker.commands import publish as publish_command
 from worker.commands.publish import Line, Outcomes, OutcomesMissing, chunks_of, publish_requests
 from worker.errors import BadInput, BrokerUnusable, SessionLost
 from worker.settings import Settings, environment_of
@@ -36,7 +36,7 @@ GARBAGE: Final = b"no JSON"
 
 @pytest.fixture
 def settings(cinema: Cinema) -> Settings:
-    """For the broker of this test."""
+    """Settings with the broker of this test."""
     return Settings(amqp_url=cinema.amqp_url)
 
 
@@ -68,10 +68,10 @@ async def test_each_line_is_published_as_it_is_and_routed_by_its_movie(
     assert capsys.readouterr().err.splitlines()[-1].startswith("published 5 requests in ")
 
 
-async def test_lines_that_will_be_refused_are_counted_and_the_first_are_shown(
+async def test_lines_that_will_be_refused_are_counted_and_some_shown(
     settings: Settings, tmp_path: Path, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feeding, "READ_BYTES", 2 * len(GARBAGE))
+    monkeypatch.setattr(publish_command, "READ_BYTES", 2 * len(GARBAGE))
     faulty = request_for("heat", people=0)
     file = file_of(tmp_path, request_for("heat"), faulty, *[GARBAGE] * 8)
     await publish_requests(settings, file, wait=False)
@@ -81,7 +81,7 @@ async def test_lines_that_will_be_refused_are_counted_and_the_first_are_shown(
     assert "numberOfPeople must be an integer" in faults[0]
 
 
-async def test_the_outcomes_that_are_waited_for_are_printed_once_for_each_request(
+async def test_awaited_outcomes_are_printed_once_for_each_request(
     cinema: Cinema, settings: Settings, tmp_path: Path, capsys: Shown
 ) -> None:
     await cinema.start_worker()
@@ -111,7 +111,7 @@ def lines_of(*request_ids: str) -> list[Line]:
     return [Line(0, body, read_request(body)) for body in requests]
 
 
-async def test_only_the_first_outcome_of_each_of_our_requests_is_printed(capsys: Shown) -> None:
+async def test_only_the_first_outcome_of_an_own_request_is_printed(capsys: Shown) -> None:
     received: asyncio.Queue[Event] = asyncio.Queue()
     outcomes = Outcomes(received)
     outcomes.expect(lines_of("a", "b", "a"))
@@ -144,7 +144,7 @@ async def test_outcomes_of_others_do_not_prolong_the_wait() -> None:
         noise.cancel()
 
 
-async def test_without_a_worker_the_wait_ends_and_says_how_many_are_missing(
+async def test_without_a_worker_the_wait_ends_with_what_is_missing(
     settings: Settings, tmp_path: Path
 ) -> None:
     file = file_of(tmp_path, request_for("heat"), request_for("heat"))
@@ -154,7 +154,7 @@ async def test_without_a_worker_the_wait_ends_and_says_how_many_are_missing(
 
 @pytest.mark.parametrize("missing", ["exchange", "queue"])
 @pytest.mark.parametrize("wait", [True, False])
-async def test_before_any_worker_was_there_one_is_asked_for(
+async def test_before_the_first_worker_publish_asks_to_start_one(
     cinema: Cinema, settings: Settings, tmp_path: Path, missing: str, wait: bool
 ) -> None:
     channel = cinema.client.channel
@@ -182,7 +182,7 @@ async def test_a_full_queue_is_noticed(cinema: Cinema, settings: Settings, tmp_p
 
 @asynccontextmanager
 async def wire_to(url: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
-    """Another way to the same broker, and what cuts it."""
+    """Another route to the same broker, and a function that cuts it."""
     broker = URL(url)
     ends: list[asyncio.StreamWriter] = []
 
@@ -211,22 +211,22 @@ async def test_a_broker_that_goes_away_is_noticed(
 ) -> None:
     said = "waiting for outcomes: " if wait else "publishing: .*; 1 requests were published before"
     requests = [request_for("heat")] * (1 if wait else 2)
-    monkeypatch.setattr(feeding, "READ_BYTES", len(encoded(requests[0])) + 1)
+    monkeypatch.setattr(publish_command, "READ_BYTES", len(encoded(requests[0])) + 1)
     async with wire_to(settings.amqp_url) as (url, cut):
 
-        async def then_cut(source: FileIO) -> AsyncIterator[list[Line]]:
+        async def cut_after_each(source: FileIO) -> AsyncIterator[list[Line]]:
             async for chunk in chunks_of(source):
                 yield chunk
                 cut()
 
-        monkeypatch.setattr(feeding, "chunks_of", then_cut)
+        monkeypatch.setattr(publish_command, "chunks_of", cut_after_each)
         there = settings.model_copy(update={"amqp_url": url})
         with pytest.raises(SessionLost, match=said) as raised:
             await publish_requests(there, file_of(tmp_path, *requests, b""), wait=wait)
     assert raised.value.exit_code == 3
 
 
-async def test_the_file_is_looked_for_before_the_broker(tmp_path: Path) -> None:
+async def test_the_file_is_opened_before_the_broker_is_asked(tmp_path: Path) -> None:
     nowhere = Settings(amqp_url="amqp://127.0.0.1:1/")
     with pytest.raises(BadInput, match="absent cannot be read: No such file"):
         await publish_requests(nowhere, str(tmp_path / "absent"), wait=False)
@@ -237,7 +237,7 @@ async def test_the_file_is_looked_for_before_the_broker(tmp_path: Path) -> None:
 async def test_a_line_too_long_for_any_request_ends_the_publishing(
     settings: Settings, tmp_path: Path
 ) -> None:
-    file = file_of(tmp_path, GARBAGE, b"x" * (2 * feeding.LINE_BYTES_MAX), GARBAGE)
+    file = file_of(tmp_path, GARBAGE, b"x" * (2 * publish_command.LINE_BYTES_MAX), GARBAGE)
     with pytest.raises(BadInput, match=r"line 2 is longer than 1048576 .*; 1 requests"):
         await publish_requests(settings, file, wait=False)
 
@@ -246,7 +246,7 @@ async def test_a_line_too_long_for_any_request_ends_the_publishing(
 async def test_lines_are_whole_and_numbered_however_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_bytes: int
 ) -> None:
-    monkeypatch.setattr(feeding, "READ_BYTES", read_bytes)
+    monkeypatch.setattr(publish_command, "READ_BYTES", read_bytes)
     file = file_of(tmp_path, b"one", b"", b"three\r", b"", b"five", b"\xffsix")
     with FileIO(file) as source:
         lines = [line async for chunk in chunks_of(source) for line in chunk]
@@ -255,7 +255,7 @@ async def test_lines_are_whole_and_numbered_however_they_are_read(
 
 
 async def command(settings: Settings, stdout: int) -> tuple[Process, asyncio.StreamWriter]:
-    """The real command, reading what is written to the stream."""
+    """The real command, which reads what is written to the stream."""
     program = (sys.executable, "-m", "worker", "publish", "--wait", "-")
     environment = environment_of(settings)
     process = await asyncio.create_subprocess_exec(
@@ -266,7 +266,7 @@ async def command(settings: Settings, stdout: int) -> tuple[Process, asyncio.Str
 
 
 @pytest.mark.parametrize(("interrupted", "exit_code"), [(False, 0), (True, 130)])
-async def test_a_slow_producer_sees_each_outcome_before_it_sends_the_next_request(
+async def test_a_slow_producer_sees_each_outcome_at_once(
     cinema: Cinema, settings: Settings, interrupted: bool, exit_code: int
 ) -> None:
     await cinema.start_worker()
@@ -285,7 +285,7 @@ async def test_a_slow_producer_sees_each_outcome_before_it_sends_the_next_reques
         assert await process.wait() == exit_code
 
 
-async def test_the_command_says_so_when_nobody_reads_the_outcomes_any_more(
+async def test_the_command_reports_that_its_output_was_closed(
     cinema: Cinema, settings: Settings
 ) -> None:
     await cinema.start_worker()

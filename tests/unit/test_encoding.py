@@ -1,4 +1,4 @@
-"""The frames that are written directly are those that pamqp writes, byte for byte."""
+"""The frames of a message are those that pamqp encodes, byte for byte."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from worker.broker.messages import Message
 from worker.broker.wire.encoding import publish_frames
 
 SHORT: Final = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
-# pamqp also leaves out an empty string.
+# pamqp omits an empty string, too.
 OPTIONAL: Final = st.none() | SHORT.filter(bool)
 MESSAGES: Final = st.builds(
     Message,
     exchange=st.sampled_from(["", "reservations.events"]),
     routing_key=SHORT,
     body=st.binary(max_size=300),
-    # pamqp cuts the names of headers at 128 bytes, and ours are far below that.
+    # pamqp cuts names of headers at 128 bytes; the worker's are far shorter.
     headers=st.dictionaries(st.text(max_size=32), SHORT, max_size=5),
     mandatory=st.booleans(),
     content_type=OPTIONAL,
@@ -67,10 +67,10 @@ def by_pamqp(channel_number: int, body_bytes_max: int, message: Message) -> byte
 
 @given(MESSAGES, st.integers(1, 200), st.integers(1, 65_535))
 @example(PLAIN, 100, 1)
-def test_every_message_is_written_as_pamqp_writes_it(
+def test_every_message_is_encoded_as_pamqp_encodes_it(
     message: Message, body_bytes_max: int, channel_number: int
 ) -> None:
-    # pamqp sorts the headers, and leaves out an empty table.
+    # pamqp sorts the headers, and omits an empty table.
     message = with_headers(message, dict(sorted(message.headers.items())) or {"ce-id": "1"})
     written = publish_frames(channel_number, body_bytes_max, message)
     assert written == by_pamqp(channel_number, body_bytes_max, message)
@@ -81,7 +81,7 @@ def with_headers(message: Message, headers: dict[str, str]) -> Message:
     return Message(**{**fields, "headers": headers})
 
 
-def test_a_body_is_cut_to_what_a_frame_may_hold() -> None:
+def test_a_body_is_split_at_the_limit_of_a_frame() -> None:
     message = Message("", "q", b"abcdefg", {}, mandatory=False)
     for part in (b"abc\xce", b"def\xce", b"g\xce"):
         assert part in publish_frames(1, 3, message)

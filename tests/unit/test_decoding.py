@@ -1,4 +1,4 @@
-"""Reading what the broker sends: as pamqp reads it, and where pamqp gives up, what is left."""
+"""Frames are decoded as pamqp decodes them; where pamqp gives up, what can be read is kept."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from worker.broker.wire.decoding import (
     Confirmation,
     Properties,
     body_size,
-    read_arrival,
     read_confirmation,
+    read_delivered_message,
     read_properties,
     read_returned_exchange,
 )
 
-ALL_THAT_IS_READ: Final = Properties(
+ALL_PROPERTIES: Final = Properties(
     content_type="application/json",
     content_encoding="identity",
     headers={"x-delivery-count": 3, "traceparent": "00-1"},
@@ -60,7 +60,7 @@ def deep_table(levels: int) -> bytes:
 
 
 short_texts = st.text(max_size=60).filter(lambda text: 0 < len(text.encode()) < 256)
-# pamqp cuts the names of headers that it encodes after 128 bytes.
+# pamqp cuts names of headers after 128 bytes when it encodes them.
 header_names = short_texts.filter(lambda name: len(name.encode()) <= 128)
 times = st.integers(1, 2**32).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 everything = st.fixed_dictionaries(
@@ -92,11 +92,11 @@ def test_properties_are_read_as_pamqp_reads_them(given_properties: dict[str, Any
     assert read_properties(header(**given_properties)) == Properties(**expected)
 
 
-def test_every_property_is_found_behind_every_other() -> None:
-    given_properties = asdict(ALL_THAT_IS_READ)
+def test_every_property_is_found_after_every_other() -> None:
+    given_properties = asdict(ALL_PROPERTIES)
     given_properties["message_type"] = given_properties.pop("type")
     read = read_properties(header(delivery_mode=2, priority=4, **given_properties))
-    assert read == ALL_THAT_IS_READ
+    assert read == ALL_PROPERTIES
 
 
 @pytest.mark.parametrize(
@@ -116,14 +116,14 @@ def test_every_property_is_found_behind_every_other() -> None:
         (0xFFFF, b"", Properties()),
     ],
     ids=[
-        *("no property", "text that is no UTF-8", "a text behind one that is no UTF-8"),
-        *("a table nested without end", "a value of no known type", "a time beyond all years"),
+        *("no property", "text that is not UTF-8", "a text after one that is not UTF-8"),
+        *("a table nested without end", "a value of unknown type", "a time beyond year 9999"),
         *("a table longer than its frame", "half of a table's length"),
-        *("a text longer than its frame", "a message's time beyond all years"),
+        *("a text longer than its frame", "a timestamp beyond year 9999"),
         *("flags without values", "flags that go on"),
     ],
 )
-def test_what_does_not_decode_is_left_out_and_what_is_behind_it_is_found(
+def test_what_does_not_decode_is_left_out_and_the_next_found(
     flags: int, values: bytes, expected: Properties | None
 ) -> None:
     expected = expected or Properties(headers={}, correlation_id="c")
@@ -135,15 +135,15 @@ def test_no_properties_can_make_reading_fail(flags: int, values: bytes) -> None:
     read_properties(raw_header(flags, values))
 
 
-def test_a_header_that_does_not_decode_takes_no_other_with_it() -> None:
-    count, beyond_all_years = b"\x01nI\x00\x00\x00\x05", b"\x01tT" + b"\xff" * 8
-    table = beyond_all_years + b"\x02\xff\xfeV" + count
+def test_a_header_that_does_not_decode_spoils_no_other() -> None:
+    count, beyond_year_9999 = b"\x01nI\x00\x00\x00\x05", b"\x01tT" + b"\xff" * 8
+    table = beyond_year_9999 + b"\x02\xff\xfeV" + count
     headers = read_properties(raw_header(1 << 13, struct.pack(">I", len(table)) + table)).headers
     assert headers == {"n": 5}
 
 
-def test_a_large_table_inside_the_headers_is_left_out_and_a_small_one_is_not() -> None:
-    """pamqp's time grows with the square of its size."""
+def test_only_a_large_nested_table_is_left_out() -> None:
+    """The time that pamqp takes for it grows with the square of its size."""
     voids = {"small": {"a": None}, "large": {f"{number}": None for number in range(2000)}}
     assert read_properties(header(headers={**voids, "n": 5})).headers == {
         "small": {"a": None},
@@ -153,31 +153,31 @@ def test_a_large_table_inside_the_headers_is_left_out_and_a_small_one_is_not() -
 
 def test_a_delivery_is_read_with_its_tag_and_its_routing_key() -> None:
     method = payload(Basic.Deliver("a-tag", 2**40, redelivered=True, exchange="e", routing_key="k"))
-    arrival = read_arrival(method, header(4, correlation_id="c"), b"body")
-    assert (arrival.tag, arrival.routing_key, arrival.body) == (2**40, "k", b"body")
-    assert arrival.properties == Properties(correlation_id="c")
+    delivered = read_delivered_message(method, header(4, correlation_id="c"), b"body")
+    assert (delivered.tag, delivered.routing_key, delivered.body) == (2**40, "k", b"body")
+    assert delivered.properties == Properties(correlation_id="c")
 
 
 @pytest.mark.parametrize("redelivered", [True, False])
-def test_a_delivery_says_whether_it_has_been_delivered_before(redelivered: bool) -> None:
+def test_a_delivery_says_whether_it_is_a_redelivery(redelivered: bool) -> None:
     method = payload(Basic.Deliver("a-tag", 7, redelivered, exchange="e", routing_key="k"))
-    assert read_arrival(method, header(), b"").redelivered is redelivered
+    assert read_delivered_message(method, header(), b"").redelivered is redelivered
 
 
 def test_a_routing_key_that_does_not_decode_is_left_out() -> None:
     method = payload(Basic.Deliver("a-tag", 7, exchange="e", routing_key="xyz"))
-    arrival = read_arrival(method.replace(b"xyz", b"\xff\xfe\xfd"), header(), b"")
-    assert (arrival.tag, arrival.routing_key) == (7, "")
+    delivered = read_delivered_message(method.replace(b"xyz", b"\xff\xfe\xfd"), header(), b"")
+    assert (delivered.tag, delivered.routing_key) == (7, "")
 
 
 @pytest.mark.parametrize("multiple", [True, False])
-def test_a_confirmation_is_read_with_its_tag_and_its_word(multiple: bool) -> None:
+def test_a_confirmation_is_read_with_its_tag_and_its_kind(multiple: bool) -> None:
     ack, nack = Basic.Ack(2**33, multiple), Basic.Nack(5, multiple, requeue=True)
-    assert read_confirmation(payload(ack)) == Confirmation(2**33, multiple, taken=True)
-    assert read_confirmation(payload(nack)) == Confirmation(5, multiple, taken=False)
+    assert read_confirmation(payload(ack)) == Confirmation(2**33, multiple, is_ack=True)
+    assert read_confirmation(payload(nack)) == Confirmation(5, multiple, is_ack=False)
 
 
-def test_a_returned_message_names_the_exchange_that_had_no_queue_for_it() -> None:
+def test_a_returned_message_names_its_exchange() -> None:
     assert read_returned_exchange(payload(Basic.Return(312, "NO_ROUTE", "events", "k"))) == "events"
 
 

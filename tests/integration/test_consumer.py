@@ -1,4 +1,4 @@
-"""Taking deliveries from a real broker: in order, settled once, and lost with no session."""
+"""Consuming from a real broker: in order, settled once, and not lost with a session."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Opening = Callable[[], Awaitable[Session]]
 
 
 async def collected(session: Session, number: int) -> list[Delivery]:
-    """So many deliveries, in however many batches they come."""
+    """The next ``number`` deliveries, in however many batches they arrive."""
     found: list[Delivery] = []
     async with asyncio.timeout(DEADLINE_SECONDS):
         while len(found) < number:
@@ -27,7 +27,7 @@ async def collected(session: Session, number: int) -> list[Delivery]:
     return found
 
 
-async def test_deliveries_are_collected_in_order_and_no_more_than_asked_for(
+async def test_deliveries_are_collected_in_order_and_within_the_limit(
     session: Session, client: Client
 ) -> None:
     await client.publish_all([{"number": number} for number in range(10)])
@@ -39,7 +39,7 @@ async def test_deliveries_are_collected_in_order_and_no_more_than_asked_for(
     assert len(await session.consumer.collect(1)) == 1
 
 
-async def test_a_delivery_holds_what_the_contract_honours_and_nothing_else(
+async def test_a_delivery_holds_only_what_the_contract_honours(
     session: Session, client: Client
 ) -> None:
     trace = {"traceparent": "00-1-2-01", "tracestate": "a=b"}
@@ -66,7 +66,7 @@ async def test_a_delivery_holds_what_the_contract_honours_and_nothing_else(
     )
 
 
-async def test_a_trace_that_is_no_text_or_too_long_is_left_behind(
+async def test_a_trace_that_is_not_text_or_too_long_is_dropped(
     session: Session, client: Client
 ) -> None:
     await client.publish({}, headers={"traceparent": 5, "tracestate": "x" * 5000})
@@ -74,7 +74,7 @@ async def test_a_trace_that_is_no_text_or_too_long_is_left_behind(
     assert not delivery.trace_context
 
 
-async def test_a_count_of_failures_that_the_publisher_wrote_is_not_believed(
+async def test_a_failure_count_from_the_publisher_is_ignored(
     session: Session, client: Client
 ) -> None:
     await client.publish({}, headers={"x-delivery-count": 10**6})
@@ -85,7 +85,7 @@ async def test_a_count_of_failures_that_the_publisher_wrote_is_not_believed(
     assert again.failures == 1
 
 
-async def test_what_is_settled_is_gone_and_what_failed_comes_again_as_a_failure(
+async def test_settled_deliveries_are_gone_and_failed_ones_come_again(
     open_session: Opening, client: Client
 ) -> None:
     first = await open_session()
@@ -101,7 +101,7 @@ async def test_what_is_settled_is_gone_and_what_failed_comes_again_as_a_failure(
     assert await client.depth(REQUESTS) == 0
 
 
-async def test_a_batch_of_nothing_but_failures_settles_none_of_the_rest(
+async def test_a_batch_that_failed_whole_settles_nothing_else(
     open_session: Opening, client: Client
 ) -> None:
     first = await open_session()
@@ -128,14 +128,14 @@ async def test_what_is_handed_back_goes_to_another_session(
     assert await first.consumer.hand_back() == 0
 
 
-async def test_a_stop_wakes_whoever_waits_for_a_delivery(session: Session) -> None:
+async def test_a_stop_ends_the_wait_for_a_delivery(session: Session) -> None:
     collecting = asyncio.create_task(session.consumer.collect(5))
     await session.consumer.stop()
     await session.consumer.stop()
     assert await asyncio.wait_for(collecting, DEADLINE_SECONDS) == []
 
 
-async def test_what_a_lost_session_had_not_settled_comes_again(
+async def test_what_a_lost_session_left_unsettled_comes_again(
     open_session: Opening, client: Client
 ) -> None:
     first = await open_session()
@@ -165,7 +165,7 @@ async def begun_slowly(servers: Servers) -> Session:
     return await Session.open(servers.amqp_url, 100)
 
 
-async def test_a_session_holds_one_request_until_it_has_settled_a_harmless_one(
+async def test_a_slow_start_lasts_until_a_harmless_request_is_settled(
     servers: Servers, client: Client
 ) -> None:
     await client.publish_all([{"number": number} for number in range(10)])
@@ -178,7 +178,7 @@ async def test_a_session_holds_one_request_until_it_has_settled_a_harmless_one(
     await session.close()
 
 
-async def test_beside_a_suspect_at_the_start_of_a_session_nothing_is_held(
+async def test_a_slow_start_holds_nothing_beside_possible_poison(
     servers: Servers, client: Client, session: Session
 ) -> None:
     await client.publish({"number": 0})
@@ -198,7 +198,7 @@ async def test_beside_a_suspect_at_the_start_of_a_session_nothing_is_held(
     await slow_start.close()
 
 
-async def test_a_session_that_stops_during_its_slow_start_takes_nothing_more(
+async def test_a_stop_during_a_slow_start_collects_nothing_more(
     servers: Servers, client: Client
 ) -> None:
     await client.publish_all([{"number": number} for number in range(3)])
@@ -212,5 +212,5 @@ async def test_a_session_that_stops_during_its_slow_start_takes_nothing_more(
     async def two_are_back() -> bool:
         return await client.depth(REQUESTS) == 2
 
-    # RabbitMQ shows what was handed back a moment after it has answered.
+    # RabbitMQ counts what was handed back only a moment after its answer.
     await poll(two_are_back, DEADLINE_SECONDS)

@@ -1,4 +1,4 @@
-"""A session with a real broker: how it publishes, is confirmed, and ends."""
+"""A session with a real broker: how it publishes, gets its confirms, and ends."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ DEADLINE_SECONDS: Final = 10
 
 
 def message(key: str, body: bytes = b"{}", **options: Any) -> Message:  # noqa: ANN401
-    """A message for a queue, by way of the default exchange."""
+    """A message to a queue, through the default exchange."""
     defaults: dict[str, Any] = {"exchange": "", "headers": {}, "mandatory": True}
     return Message(routing_key=key, body=body, **{**defaults, **options})
 
 
 async def queue_of(client: Client, name: str, most: int | None = None) -> str:
-    """A queue that refuses what it has no room for."""
+    """A queue that refuses what exceeds its limit, if it has one."""
     full: dict[str, Any] = {"x-max-length": most, "x-overflow": "reject-publish"}
     await client.channel.declare_queue(name, exclusive=True, arguments=full if most else None)
     return name
 
 
-async def test_a_batch_of_many_messages_is_confirmed_and_arrives_in_order(
+async def test_a_large_batch_is_confirmed_and_arrives_in_order(
     session: Session, client: Client
 ) -> None:
     queue = await client.reply_queue()
@@ -87,7 +87,7 @@ async def test_publishing_nothing_is_confirmed_at_once(session: Session) -> None
     assert await session.publisher.publish([]) == []
 
 
-async def test_a_message_that_a_full_queue_refuses_is_told_from_those_it_took(
+async def test_only_messages_that_a_full_queue_refuses_are_reported_so(
     session: Session, client: Client
 ) -> None:
     small, large = await queue_of(client, "small", most=2), await queue_of(client, "large")
@@ -98,29 +98,29 @@ async def test_a_message_that_a_full_queue_refuses_is_told_from_those_it_took(
 
 
 @pytest.mark.parametrize("message_id", ["r1:confirmed", None])
-async def test_a_mandatory_message_that_finds_no_queue_ends_the_session(
+async def test_a_mandatory_message_without_a_queue_ends_the_session(
     session: Session, message_id: str | None
 ) -> None:
     with pytest.raises(SessionLost, match="no queue"):
         await session.publisher.publish([message("no such queue", message_id=message_id)])
 
 
-async def test_a_dead_letter_that_finds_no_queue_is_not_taken_for_delivered(
+async def test_a_dead_letter_without_a_queue_is_not_confirmed(
     session: Session, client: Client
 ) -> None:
     queue = await client.channel.get_queue(DEAD_LETTERS)
-    await queue.unbind(DEAD_LETTERS, routing_key="#")  # As the worker has bound it,
-    await queue.unbind(DEAD_LETTERS)  # and as the client has.
+    await queue.unbind(DEAD_LETTERS, routing_key="#")  # The worker's binding,
+    await queue.unbind(DEAD_LETTERS)  # and the client's.
     with pytest.raises(SessionLost, match="no queue"):
         await session.publisher.publish([message("heat", exchange=DEAD_LETTERS)])
 
 
-async def test_a_message_that_need_not_arrive_may_find_no_queue(session: Session) -> None:
+async def test_a_message_that_is_not_mandatory_may_find_no_queue(session: Session) -> None:
     lost = message("no such queue", mandatory=False, message_id="r1:confirmed")
     assert await session.publisher.publish([lost]) == [True]
 
 
-async def test_the_same_message_id_twice_in_a_batch_is_confirmed_twice(
+async def test_a_message_id_twice_in_a_batch_is_confirmed_twice(
     session: Session, client: Client
 ) -> None:
     queue = await client.reply_queue()
@@ -128,7 +128,7 @@ async def test_the_same_message_id_twice_in_a_batch_is_confirmed_twice(
     assert await session.publisher.publish(twice) == [True, True]
 
 
-async def test_a_channel_that_the_broker_closes_fails_what_was_not_confirmed(
+async def test_a_closed_channel_fails_what_was_not_confirmed(
     session: Session, client: Client
 ) -> None:
     queue = await client.reply_queue()
@@ -141,7 +141,7 @@ async def test_a_channel_that_the_broker_closes_fails_what_was_not_confirmed(
         await watched(session)
 
 
-async def test_a_connection_that_breaks_fails_what_was_not_confirmed(
+async def test_a_broken_connection_fails_what_was_not_confirmed(
     session: Session, client: Client
 ) -> None:
     queue = await client.reply_queue()
@@ -155,7 +155,7 @@ async def test_a_connection_that_breaks_fails_what_was_not_confirmed(
 
 
 async def cut(session: Session, connection: int) -> None:
-    """Close a connection under the feet of its channel."""
+    """Close a connection from under its channel."""
     transport = session._connections[connection].transport
     assert transport is not None
     await transport.connection.close()
@@ -192,7 +192,7 @@ async def test_a_closed_session_may_be_closed_again(session: Session) -> None:
     [{"port": "1"}, {"vhost": "/no-such-vhost"}, {"password": "wrong"}],
     ids=["no server", "no virtual host", "wrong password"],
 )
-async def test_a_broker_that_cannot_be_used_is_told_with_its_url_and_without_its_password(
+async def test_an_unusable_broker_is_named_without_its_password(
     servers: Servers, change: dict[str, str]
 ) -> None:
     parts = urlsplit(servers.amqp_url)
