@@ -24,7 +24,7 @@ RABBITMQ_CLIENTS: Final = {"aio_pika", "aiormq", "pamqp"}
 DRIVERS: Final = MONGODB_DRIVERS | RABBITMQ_CLIENTS
 
 LEVELS: Final = (
-    {"contracts", "worker.errors"},
+    {"contracts", "worker.errors", "worker.redaction"},
     {"worker.rules", "worker.settings", "worker.logs"},
     {"worker.broker", "worker.store"},
     {"worker.service"},

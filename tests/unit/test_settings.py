@@ -9,13 +9,7 @@ import pytest
 
 from worker.cli import main
 from worker.errors import BadSettings
-from worker.settings import (
-    Settings,
-    environment_of,
-    load_settings,
-    without_password,
-    without_secrets,
-)
+from worker.settings import Settings, environment_of, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -199,26 +193,6 @@ def test_a_refusal_never_shows_a_password(name: str, value: str) -> None:
 )
 def test_a_password_may_hold_anything_if_it_is_percent_encoded(name: str, value: str) -> None:
     assert getattr(load_settings(**{name: value}), name) == value
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("amqp://guest:secret@broker:5672/vhost", "amqp://***@broker:5672/vhost"),
-        ("amqps://broker/vhost", "amqps://broker/vhost"),
-        ("amqp://guest:a@b/secret@broker/", "amqp://***@broker/"),
-        ("mongodb://u:p@a,b/?replicaSet=rs0", "mongodb://***@a,b/?replicaSet=rs0"),
-        ("mongodb+srv://u:p@cluster/", "mongodb+srv://***@cluster/"),
-    ],
-)
-def test_a_url_is_shown_without_its_user_and_password(url: str, shown: str) -> None:
-    assert without_password(url) == shown
-
-
-def test_what_others_say_of_a_url_is_told_without_the_pieces_of_its_password() -> None:
-    url = f"mongodb://user:%2F{SECRET}:b@host/?tlsCertificateKeyFilePassword=s3same"
-    told = without_secrets(f'no database "{SECRET}", /{SECRET}, s3same at host', url)
-    assert told == 'no database "***", /***, *** at host'
 
 
 def test_the_representation_of_the_settings_shows_no_url() -> None:
