@@ -13,11 +13,17 @@ catches a driver's error. A refused seat is not an error: it is an outcome.
     │   └── StoreForbids       MongoDB is there, and does not let this user do what is needed
     ├── TopologyDiffers        exit code 5
     ├── DrainTimedOut          exit code 6
+    ├── OutcomesMissing        exit code 1: `publish --wait` saw no outcome for a request
+    ├── NotRecorded            exit code 1: `replay` was given a request id without an outcome
+    ├── NoSuchDeadLetter       exit code 1: `dead-letters show` was given an unknown id
+    ├── NotAdopted             exit code 1: `movies adopt` could not record every balance
+    ├── InvariantsViolated     exit code 1: `audit` found a violation
+    ├── PromiseBroken          exit code 1: the audit of `demo` found a violation
     ├── EmbeddedServerError    exit code 1: a server for `dev` or `demo` did not start
-    │   └── MissingServer      exit code 1: and this is the package to install
+    │   └── MissingServer      exit code 1: the program of a server is not installed
     └── CommitError            nothing was written
-        ├── Conflict           somebody else was faster: read again and decide again
-        └── Refused            MongoDB will not store this: retrying alone finds out which request
+        ├── Conflict           another writer was faster: read again and decide again
+        └── Refused            MongoDB will not store this: trying alone finds out which request
 """
 
 from __future__ import annotations
@@ -80,6 +86,30 @@ class DrainTimedOut(WorkerError):
     """What was in flight was not finished within the drain time; it will be delivered again."""
 
     exit_code = 6
+
+
+class OutcomesMissing(WorkerError):
+    """Requests that were published have no outcome."""
+
+
+class NotRecorded(WorkerError):
+    """Some of the requests have no recorded outcome."""
+
+
+class NoSuchDeadLetter(WorkerError):
+    """There is no dead letter with this id."""
+
+
+class NotAdopted(WorkerError):
+    """Some time slots have no opening balance that could be recorded."""
+
+
+class InvariantsViolated(WorkerError):
+    """What is stored is not what it should be."""
+
+
+class PromiseBroken(WorkerError):
+    """The audit of the demo found a violation."""
 
 
 class EmbeddedServerError(WorkerError):

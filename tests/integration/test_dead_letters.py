@@ -15,8 +15,8 @@ from worker.broker import dead_letters as broker_letters
 from worker.broker.wire.decoding import Arrival
 from worker.commands.dead_letters.drop import drop_dead_letters
 from worker.commands.dead_letters.selection import Filter
-from worker.commands.dead_letters.show import NoSuchDeadLetter, list_dead_letters, show_dead_letter
-from worker.errors import BadInput, BrokerUnusable
+from worker.commands.dead_letters.show import list_dead_letters, show_dead_letter
+from worker.errors import BadInput, BrokerUnusable, NoSuchDeadLetter
 from worker.settings import Settings
 
 Shown = pytest.CaptureFixture[str]

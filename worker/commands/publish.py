@@ -31,7 +31,7 @@ from worker.broker.publisher import Publisher
 from worker.broker.subscription import Incoming, Received, subscribe
 from worker.broker.wire.channel import RPC_TIMEOUT_SECONDS, open_channel
 from worker.commands.terminal import print_line
-from worker.errors import BadInput, BrokerUnusable, SessionLost, WorkerError
+from worker.errors import BadInput, BrokerUnusable, OutcomesMissing, SessionLost
 from worker.settings import Settings
 
 STANDARD_INPUT: Final = "-"
@@ -44,10 +44,6 @@ FAULTS_SHOWN_MAX: Final = 5
 
 QUIET_SECONDS: Final = 60
 """Without an outcome of ours; a worker that is there has one within a few seconds."""
-
-
-class OutcomesMissing(WorkerError):
-    """Requests that were published have no outcome."""
 
 
 class Addressed(BaseModel):

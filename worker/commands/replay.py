@@ -19,7 +19,7 @@ from worker.broker.messages import Delivery, Message
 from worker.broker.outlet import outlet
 from worker.broker.publisher import Publisher
 from worker.commands.prompt import require_consent
-from worker.errors import BadInput, BrokerUnusable, WorkerError
+from worker.errors import BadInput, BrokerUnusable, NotRecorded
 from worker.service.announcement import outcome_events
 from worker.settings import Settings
 from worker.store.ledger import Ledger, Selection, open_ledger
@@ -29,10 +29,6 @@ ASKED_ABOVE: Final = 1000
 MISSING_SHOWN_MAX: Final = 5
 
 NOBODYS_DELIVERY: Final = Delivery(tag=0, body=b"")
-
-
-class NotRecorded(WorkerError):
-    """Some of the requests have no recorded outcome."""
 
 
 def event_of(outcome: OutcomeEvent) -> Message:

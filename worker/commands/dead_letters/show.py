@@ -20,17 +20,13 @@ from contracts import topology
 from worker.broker.dead_letters import open_dead_letters
 from worker.commands.dead_letters.selection import Counts, Filter, ReadDeadLetter, survey
 from worker.commands.terminal import print_line, printable, shortened
-from worker.errors import WorkerError
+from worker.errors import NoSuchDeadLetter
 from worker.settings import Settings
 
 DEAD_LETTERS_SHOWN_MAX: Final = 20
 PIPE_COLUMNS: Final = 500
 """More than the longest ids and a detail take; a table is only as wide as it has to be."""
 DETAIL_CHARACTERS_MAX: Final = 100
-
-
-class NoSuchDeadLetter(WorkerError):
-    """There is no dead letter of this id."""
 
 
 async def list_dead_letters(settings: Settings, choice: Filter, *, limit: int) -> None:
