@@ -12,11 +12,17 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from worker.commands.parsers import add_adopt, add_audit, add_dead_letters, add_replay
+from worker.commands.parsers.audit_parser import add_audit
+from worker.commands.parsers.dead_letters_parser import add_dead_letters
+from worker.commands.parsers.movies_parser import add_movies
+from worker.commands.parsers.publish_parser import add_publish
+from worker.commands.parsers.replay_parser import add_replay
+from worker.commands.parsers.run_parser import add_run
+from worker.commands.parsers.shared import Command, Commands, add_command, add_settings, at_least
 from worker.errors import (
     BrokerForbids,
     BrokerUnusable,
@@ -27,9 +33,7 @@ from worker.errors import (
     causes,
 )
 from worker.logs import configure_logging
-from worker.settings import PREFIX, Settings, load_settings
-
-Command = Coroutine[object, object, None]
+from worker.settings import Settings, load_settings
 
 EXIT_CODES: Final = """\
 exit codes:
@@ -41,17 +45,6 @@ CRASHED: Final = 1
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 """What a shell shows for a command ended by a signal: 128 and the signal's number."""
-
-_SETTING_HELP: Final = {
-    "amqp_url": "RabbitMQ, amqp:// or amqps://",
-    "mongodb_uri": "MongoDB replica set or sharded cluster",
-    "mongodb_database": "database name",
-    "batch_size": "most requests decided in one commit",
-    "prefetch": "unsettled deliveries a process may hold; 4 x batch size if not given",
-    "log_level": "DEBUG, INFO, WARNING or ERROR",
-    "log_format": "text or json; text on a terminal, else json, if not given",
-    "drain_seconds": "longest graceful stop",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,18 +100,14 @@ async def _cancelled_by_sigterm(command: Command) -> None:
     await command
 
 
-# Each command imports its module when it is called, so that `run` in a small image needs neither
-# a terminal library nor embedded servers, and `--help` answers at once.
+# Nothing but this module imports worker.devtools, and only when it is called: it may be left out.
 
 
-def _run_service(settings: Settings, options: argparse.Namespace) -> Command:
-    if options.processes > 1:
-        from worker.service.supervisor import run_processes
-
-        return run_processes(settings, options.processes)
-    from worker.service.runtime import run_worker
-
-    return run_worker(settings, until_input_ends=options.until_input_ends)
+def add_dev(commands: Commands) -> None:
+    """Add ``dev``."""
+    dev = add_command(commands, "dev", "both servers and a worker here, until Ctrl-C", _dev)
+    dev.add_argument("--folder", type=Path, help="keep the servers' data here (default: nowhere)")
+    add_settings(dev, ("batch_size", "prefetch", "log_level", "log_format", "drain_seconds"))
 
 
 def _dev(settings: Settings, options: argparse.Namespace) -> Command:
@@ -127,22 +116,31 @@ def _dev(settings: Settings, options: argparse.Namespace) -> Command:
     return run_dev(settings, options.folder)
 
 
+def add_demo(commands: Commands) -> None:
+    """Add ``demo``."""
+    demo = add_command(commands, "demo", "a premiere night on real servers, audited", _demo)
+    demo.add_argument("--requests", type=at_least(1), default=20_000, help="default: 20000")
+    demo.add_argument("--workers", type=at_least(1), default=2, help="worker processes (2)")
+    demo.add_argument("--keep", action="store_true", help="keep the servers' data and the logs")
+
+
 def _demo(settings: Settings, options: argparse.Namespace) -> Command:
     from worker.devtools.demo import run_demo
 
     return run_demo(settings, requests=options.requests, workers=options.workers, keep=options.keep)
 
 
-def _import_movies(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.commands.import_movies import import_movies
-
-    return import_movies(settings, options.file)
-
-
-def _publish(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.commands.publish import publish_requests
-
-    return publish_requests(settings, options.file, wait=options.wait)
+COMMANDS: Final = (
+    add_run,
+    add_dev,
+    add_demo,
+    add_movies,
+    add_publish,
+    add_audit,
+    add_dead_letters,
+    add_replay,
+)
+"""Each adds its command to the parser; the help lists them in this order."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -165,77 +163,6 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_serving(commands)
-    _add_feeding(commands)
-    _add_settings(add_audit(commands), "mongodb_uri", "mongodb_database")
-    *looking, redriving = add_dead_letters(commands)
-    for command in looking:
-        _add_settings(command, "amqp_url")
-    for command in (redriving, add_replay(commands)):
-        _add_settings(command, "amqp_url", "mongodb_uri", "mongodb_database")
+    for add in COMMANDS:
+        add(commands)
     return parser
-
-
-def _add_serving(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    run = _command(commands, "run", "run the service", _run_service)
-    run.add_argument("--processes", type=_at_least(1), default=1, help="on this machine (1)")
-    run.add_argument("--until-input-ends", action="store_true", help=argparse.SUPPRESS)
-    _add_settings(run, *Settings.model_fields)
-
-    dev = _command(commands, "dev", "both servers and a worker here, until Ctrl-C", _dev)
-    dev.add_argument("--folder", type=Path, help="keep the servers' data here (default: nowhere)")
-    _add_settings(dev, "batch_size", "prefetch", "log_level", "log_format", "drain_seconds")
-
-    demo = _command(commands, "demo", "a premiere night on real servers, audited", _demo)
-    demo.add_argument("--requests", type=_at_least(1), default=20_000, help="default: 20000")
-    demo.add_argument("--workers", type=_at_least(1), default=2, help="worker processes (2)")
-    demo.add_argument("--keep", action="store_true", help="keep the servers' data and the logs")
-
-
-def _add_feeding(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    movies = commands.add_parser("movies", help="the catalogue: `movies import`, `movies adopt`")
-    catalogue = movies.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    summary = "add movies, time slots and capacities"
-    imports = _command(catalogue, "import", summary, _import_movies)
-    imports.add_argument("file", metavar="FILE", help="JSON, or JSON lines; - is standard input")
-    _add_settings(imports, "mongodb_uri", "mongodb_database")
-    _add_settings(add_adopt(catalogue), "mongodb_uri", "mongodb_database")
-
-    publish = _command(commands, "publish", "publish requests from a file", _publish)
-    publish.add_argument("file", metavar="FILE", help="JSON lines; - is standard input")
-    publish.add_argument("--wait", action="store_true", help="print outcomes until all are there")
-    _add_settings(publish, "amqp_url")
-
-
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    summary: str,
-    function: Callable[..., Command],
-) -> argparse.ArgumentParser:
-    added = commands.add_parser(name, help=summary, description=summary)
-    added.set_defaults(command_function=function)
-    return added
-
-
-def _add_settings(parser: argparse.ArgumentParser, *names: str) -> None:
-    """An option for each setting, with its environment variable and default beside it."""
-    group = parser.add_argument_group("settings (also from the environment and .env)")
-    for name in names:
-        variable, default = PREFIX + name.upper(), Settings.model_fields[name].default
-        shown = "" if default is None else f" (default: {default})"
-        group.add_argument(
-            "--" + name.replace("_", "-"),
-            metavar=name.rpartition("_")[2].upper(),
-            help=f"{_SETTING_HELP[name]} [{variable}]{shown}",
-        )
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def integer(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}")
-        return value
-
-    return integer
