@@ -35,6 +35,7 @@ from worker.errors import (
 from worker.logs import configure_logging
 from worker.settings import Settings, load_settings
 
+DISTRIBUTION: Final = "reservation-worker"
 EXIT_CODES: Final = """\
 exit codes:
   0 stopped cleanly        3 RabbitMQ not usable     6 stop ran past the drain time
@@ -155,13 +156,29 @@ class _Parser(argparse.ArgumentParser):
         super().error(message)
 
 
+class _ShowVersion(argparse.Action):
+    """Looks the version up only when it is asked for, so that no other command waits for that."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> NoReturn:
+        """Print the distribution's name and version, and end with exit code 0."""
+        from importlib import metadata
+
+        try:
+            version = metadata.version(DISTRIBUTION)
+        except metadata.PackageNotFoundError:
+            version = "(not installed, so its version is unknown)"
+        print(DISTRIBUTION, version, flush=True)
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = _Parser(
-        prog="reservation-worker",
+        prog=DISTRIBUTION,
         description="Decides seat reservations from RabbitMQ in MongoDB.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in COMMANDS:
         add(commands)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import tomllib
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.cinema import Cinema, request_for, slots
+from tests.acceptance.commands import run_command
 from tests.acceptance.processes import DEADLINE_SECONDS, ROOT
 from worker.settings import Settings, environment_of
 
@@ -46,6 +48,13 @@ async def run(cinema: Cinema, *arguments: str) -> tuple[int | None, str, str]:
     async with started(cinema, *arguments) as process, asyncio.timeout(DEADLINE_SECONDS):
         output, errors = await process.communicate()
         return process.returncode, output.decode(), errors.decode()
+
+
+async def test_the_version_is_that_of_the_distribution() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    ended = await run_command({}, "--version")
+    assert (ended.code, ended.errors) == (0, "")
+    assert ended.output == f"{project['name']} {project['version']}\n"
 
 
 async def test_an_operator_finds_what_went_wrong_and_what_to_do_about_it(cinema: Cinema) -> None:
