@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
+import logging
 import os
 import re
 import signal
@@ -33,7 +34,9 @@ from worker.errors import (
     causes,
 )
 from worker.logs import configure_logging
-from worker.settings import Settings, load_settings
+from worker.settings import Settings, load_settings, unknown_variables
+
+log: Final = logging.getLogger(__name__)
 
 DISTRIBUTION: Final = "reservation-worker"
 EXIT_CODES: Final = """\
@@ -57,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             **{name: getattr(options, name, None) for name in Settings.model_fields}
         )
         configure_logging(settings.log_level, settings.effective_log_format)
+        for line in unknown_variables():
+            log.warning(line)
         _run(options.command_function(settings, options))
     except* WorkerError as failures:
         # Task groups wrap what ended them; one cause is what a person can act on.

@@ -8,11 +8,17 @@ from __future__ import annotations
 import os
 import re
 import sys
+from difflib import get_close_matches
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    SettingsConfigDict,
+)
 
 from worker.errors import BadSettings
 from worker.redaction import without_password
@@ -117,6 +123,29 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as faults:
         lines = [_explain(fault["loc"], fault["input"]) for fault in faults.errors()]
         raise BadSettings("; ".join(lines)) from None
+
+
+def unknown_variables() -> list[str]:
+    """A line for each variable with our prefix that is no setting, with the setting nearest to it.
+
+    Only names are shown, never a value: it may be a password under a misspelt name.
+    """
+    settings = [name.upper() for name in Settings.model_fields]
+    lines = []
+    for name in sorted(_given_names()):
+        nearest = get_close_matches(name.removeprefix(PREFIX), settings, n=1)
+        hint = f"; did you mean {PREFIX}{nearest[0]}?" if nearest else ""
+        lines.append(f"{name} is not a setting and is ignored{hint}")
+    return lines
+
+
+def _given_names() -> set[str]:
+    """The variables with our prefix that are no setting, from the environment and ``.env``."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    given = EnvSettingsSource(Settings).env_vars.keys() | DotEnvSettingsSource(Settings).env_vars
+    ours = {name.upper() for name in given} - known
+    # A line of .env without a = after its name may have a URL in what is taken for the name.
+    return {re.sub(r"\W.*", "…", name, flags=re.DOTALL) for name in ours if name.startswith(PREFIX)}
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
 import tomllib
@@ -55,6 +56,17 @@ async def test_the_version_is_that_of_the_distribution() -> None:
     ended = await run_command({}, "--version")
     assert (ended.code, ended.errors) == (0, "")
     assert ended.output == f"{project['name']} {project['version']}\n"
+
+
+async def test_a_misspelt_setting_is_named_at_the_start_without_its_value() -> None:
+    secret = "amqp://user:hunter2@host/"
+    misspelt = {"AMQPURL": secret, "AMQP_URL": "amqp://127.0.0.1:1/", "LOG_FORMAT": "json"}
+    ended = await run_command(misspelt, "publish", "-")
+    first, *others = ended.errors.splitlines()
+    assert (ended.code, len(others)) == (3, 1)
+    assert json.loads(first)["level"] == "WARNING"
+    assert "RESERVATION_AMQPURL is not a setting and is ignored; did you mean" in first
+    assert "hunter2" not in ended.everything
 
 
 async def test_an_operator_finds_what_went_wrong_and_what_to_do_about_it(cinema: Cinema) -> None:

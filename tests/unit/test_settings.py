@@ -9,7 +9,7 @@ import pytest
 
 from worker.cli import main
 from worker.errors import BadSettings
-from worker.settings import Settings, environment_of, load_settings
+from worker.settings import Settings, environment_of, load_settings, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -199,6 +199,47 @@ def test_the_representation_of_the_settings_shows_no_url() -> None:
     settings = load_settings(amqp_url=f"amqp://guest:{SECRET}@broker/")
     assert SECRET not in repr(settings)
     assert SECRET not in str(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("RESERVATION_BATCHSIZE", "BATCH_SIZE"),
+        ("RESERVATION_MONGO_URI", "MONGODB_URI"),
+        ("reservation_log_levels", "LOG_LEVEL"),
+        ("RESERVATION_XYZ", None),
+        ("RESERVATION_", None),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one(
+    monkeypatch: pytest.MonkeyPatch, name: str, nearest: str | None
+) -> None:
+    monkeypatch.setenv(name, SECRET)
+    hint = f"; did you mean RESERVATION_{nearest}?" if nearest else ""
+    assert unknown_variables() == [f"{name.upper()} is not a setting and is ignored{hint}"]
+
+
+def test_the_env_file_is_searched_for_variables_that_are_no_settings(tmp_path: Path) -> None:
+    lines = [f"RESERVATION_AMQPURL={SECRET}", "RESERVATION_PREFETCH=9", "BATCHSIZE=3"]
+    (tmp_path / ".env").write_text("\n".join(lines))
+    assert unknown_variables() == [
+        "RESERVATION_AMQPURL is not a setting and is ignored; did you mean RESERVATION_AMQP_URL?"
+    ]
+
+
+def test_a_url_that_is_read_as_part_of_a_name_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"RESERVATION_AMQP_URL:amqp://u:{SECRET}@host/?auth=plain")
+    (line,) = unknown_variables()
+    assert line.startswith("RESERVATION_AMQP_URL… is not a setting")
+    assert SECRET not in line
+
+
+def test_settings_and_the_variables_of_others_are_not_called_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("reservation_batch_size", "3")
+    monkeypatch.setenv("RESERVATIONS_BATCHSIZE", "3")
+    assert unknown_variables() == []
 
 
 @pytest.mark.parametrize(
