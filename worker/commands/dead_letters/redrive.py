@@ -27,7 +27,7 @@ from worker.commands.dead_letters.selection import (
 from worker.commands.dead_letters.show import counts_table, tables
 from worker.commands.prompt import require_consent
 from worker.errors import BrokerUnusable
-from worker.rules.decision import decide
+from worker.rules.decision import Reused, repeated
 from worker.service.announcement import outcome_events
 from worker.settings import Settings
 from worker.store.ledger import Ledger, open_ledger
@@ -82,11 +82,8 @@ def plan_for(dead_letter: ReadDeadLetter, recorded: OutcomeEvent | None) -> Plan
         return SendBack()
     # The rule itself says whether the outcome is that of this request, or of another one that
     # had its id first.
-    decided = decide(
-        [dead_letter.request], {}, {recorded.request_id: recorded}, recorded.decided_at
-    )
-    (decision,) = decided.decisions
-    return decision if isinstance(decision, OutcomeEvent) else Leave()
+    decision = repeated(dead_letter.request, recorded)
+    return Leave() if isinstance(decision, Reused) else decision
 
 
 def messages_for(dead_letter: DeadLetter, plan: Plan) -> list[Message]:
