@@ -39,6 +39,6 @@ async def drop_dead_letters(
     ):
         async for page in pages:
             chosen = [one for one in page if choice.takes(one)][: most - dropped_count]
-            await queue.remove(one.dead_letter for one in chosen)
+            await queue.remove(one.raw for one in chosen)
             dropped_count += len(chosen)
     print(f"dropped {dropped_count:,} dead letters", flush=True)

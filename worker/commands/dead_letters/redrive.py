@@ -197,15 +197,13 @@ class _Redriving:
             for plan in plans:
                 self.done.note(plan, confirmed=True)
             return
-        replacements = [
-            messages_for(o.dead_letter, p) for o, p in zip(dead_letters, plans, strict=True)
-        ]
+        replacements = [messages_for(o.raw, p) for o, p in zip(dead_letters, plans, strict=True)]
         confirmed = iter(await self._queue.publish([some[0] for some in replacements if some]))
         for dead_letter, plan, some in zip(dead_letters, plans, replacements, strict=True):
             is_replaced = bool(some) and next(confirmed)
             self.done.note(plan, confirmed=is_replaced)
             if is_replaced:
-                await self._queue.remove([dead_letter.dead_letter])
+                await self._queue.remove([dead_letter.raw])
                 await self._replies.send(some[1:])
 
 

@@ -34,7 +34,7 @@ NAME_DIGITS: Final = 10
 class ReadDeadLetter:
     """A dead letter that has been read as far as it can be."""
 
-    dead_letter: DeadLetter
+    raw: DeadLetter
     error: str
     detail: str
     request: ReservationRequest | InvalidRequest | UnreadableRequest
@@ -42,7 +42,7 @@ class ReadDeadLetter:
     @property
     def name(self) -> str:
         """Ten hexadecimal digits, always the same for the same dead letter."""
-        delivery = self.dead_letter.delivery
+        delivery = self.raw.delivery
         parts = (
             *(self.error, self.detail, delivery.routing_key),
             *(delivery.correlation_id or "", delivery.reply_to or ""),
@@ -61,7 +61,7 @@ class ReadDeadLetter:
     def movie_id(self) -> str | None:
         """The movie of the request, else the routing key, which publishers make from it."""
         known = None if isinstance(self.request, UnreadableRequest) else self.request.movie_id
-        return known or self.dead_letter.delivery.routing_key or None
+        return known or self.raw.delivery.routing_key or None
 
 
 @dataclass(frozen=True, slots=True)

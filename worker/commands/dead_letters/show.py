@@ -82,15 +82,15 @@ def counts_table(counts: Counts) -> Table:
 
 def whole(dead_letter: ReadDeadLetter) -> Iterator[str]:
     """Every line of a dead letter: what is wrong with it, its properties and headers, its body."""
-    delivery = dead_letter.dead_letter.delivery
+    delivery = dead_letter.raw.delivery
     yield f"dead letter {dead_letter.name}: {printable(dead_letter.error)}"
     if dead_letter.detail:
         yield printable(dead_letter.detail)
     yield ""
-    properties = asdict(dead_letter.dead_letter.properties) | {"headers": None}
+    properties = asdict(dead_letter.raw.properties) | {"headers": None}
     given = {name: value for name, value in properties.items() if value is not None}
     yield from _listed({"routing key": delivery.routing_key, **given})
-    yield from _listed(dead_letter.dead_letter.headers)
+    yield from _listed(dead_letter.raw.headers)
     yield ""
     yield f"body, {len(delivery.body):,} bytes"
     yield from _pretty(delivery.body).splitlines() or [""]
