@@ -14,7 +14,7 @@ from tests.conftest import Servers
 from worker.broker import dead_letters as broker_letters
 from worker.broker.wire.decoding import Arrival
 from worker.commands.dead_letters.drop import drop_dead_letters
-from worker.commands.dead_letters.selection import Filter
+from worker.commands.dead_letters.selection import Selection
 from worker.commands.dead_letters.show import list_dead_letters, show_dead_letter
 from worker.errors import BadInput, BrokerUnusable, NoSuchDeadLetter
 from worker.settings import Settings
@@ -72,7 +72,7 @@ async def test_a_list_counts_by_error_shows_the_oldest_and_leaves_all_as_they_we
     for number in range(7):
         await post(letters, {**REUSED, "requestId": f"r-{number}"}, "request_id_reused")
     await post(letters, b"\x1b[31mno JSON", "unreadable_request", "\x1b]0;owned\x07", key="x\x1by")
-    await list_dead_letters(settings, Filter(), limit=100)
+    await list_dead_letters(settings, Selection(), limit=100)
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
     assert "\\x1b]0;owned" in shown
@@ -113,11 +113,13 @@ async def test_only_the_chosen_are_listed_up_to_the_limit(
         await post(letters, {**REUSED, "requestId": f"r-{number}"})
     await post(letters, {**REUSED, "movieId": "alien"}, key="alien")
     await post(letters, b"no JSON", "unreadable_request", key="alien")
-    await list_dead_letters(settings, Filter(errors=["undeliverable"], movie_ids=["heat"]), limit=2)
+    await list_dead_letters(
+        settings, Selection(errors=["undeliverable"], movie_ids=["heat"]), limit=2
+    )
     shown = capsys.readouterr().out
     assert ("r-0" in shown, "r-2" in shown, "alien" in shown) == (True, False, False)
     assert shown.endswith("and 1 more (see --limit)\n")
-    await list_dead_letters(settings, Filter(movie_ids=["alien"]), limit=9)
+    await list_dead_letters(settings, Selection(movie_ids=["alien"]), limit=9)
     shown = capsys.readouterr().out
     assert (shown.count("alien"), "r-0" in shown) == (2, False)
 
@@ -143,7 +145,7 @@ async def test_looking_again_and_again_changes_nothing_and_no_letter_is_worn_out
     for request_id in ids:
         await post(letters, {**REUSED, "requestId": request_id}, headers=rich, **plain)
     for _ in range(10):
-        await list_dead_letters(settings, Filter(), limit=0)
+        await list_dead_letters(settings, Selection(), limit=0)
     assert capsys.readouterr().out
     assert (max(returns), len(returns)) == (3, 50)
     found = await all_of(letters, 5)
@@ -172,7 +174,7 @@ async def test_one_letter_is_shown_whole_by_its_own_name_or_by_its_request(
     await show_dead_letter(settings, name)
     again = capsys.readouterr().out.splitlines()
     assert [line for line in again if "x-delivery-count" not in line] == shown.splitlines()
-    await list_dead_letters(settings, Filter(errors=["unreadable_request"]), limit=1)
+    await list_dead_letters(settings, Selection(errors=["unreadable_request"]), limit=1)
     other = next(
         line.split("│")[1].strip() for line in capsys.readouterr().out.splitlines() if "why" in line
     )
@@ -189,10 +191,10 @@ async def test_only_the_chosen_are_dropped_and_the_others_keep_their_order(
     for number in range(8):
         error = "undeliverable" if number % 2 else "request_id_reused"
         await post(letters, str(number).encode(), error)
-    choice = Filter(errors=["undeliverable"])
-    await drop_dead_letters(settings, choice, dry_run=True)
-    assert "nothing was dropped of 4 dead letters" in capsys.readouterr().out
-    await drop_dead_letters(settings, choice, yes=True)
+    selection = Selection(errors=["undeliverable"])
+    await drop_dead_letters(settings, selection, dry_run=True)
+    assert "nothing was dropped of 4 selected dead letters" in capsys.readouterr().out
+    await drop_dead_letters(settings, selection, yes=True)
     assert capsys.readouterr().out.endswith("dropped 4 dead letters\n")
     assert bodies(await all_of(letters, 4)) == [b"0", b"2", b"4", b"6"]
 
@@ -202,10 +204,10 @@ async def test_without_a_terminal_a_drop_has_to_be_told_yes(
 ) -> None:
     await post(letters, b"1")
     with pytest.raises(BadInput, match="no terminal to ask at: say --yes") as refusal:
-        await drop_dead_letters(settings, Filter(), everything=True)
+        await drop_dead_letters(settings, Selection(), everything=True)
     assert refusal.value.exit_code == 2
     with pytest.raises(BadInput, match="say which dead letters"):
-        await drop_dead_letters(settings, Filter(), yes=True)
+        await drop_dead_letters(settings, Selection(), yes=True)
     assert bodies(await all_of(letters, 1)) == [b"1"]
 
 
@@ -220,7 +222,7 @@ async def test_what_comes_while_letters_are_dropped_is_not_dropped(
         return True
 
     monkeypatch.setattr("worker.commands.dead_letters.drop.require_consent", consent_late)
-    await drop_dead_letters(settings, Filter(), everything=True, yes=True)
+    await drop_dead_letters(settings, Selection(), everything=True, yes=True)
     assert len(await all_of(letters, 1)) == 1
 
 
@@ -229,7 +231,7 @@ async def test_letters_that_somebody_else_takes_away_are_not_looked_at(
 ) -> None:
     assert client
     with pytest.raises(BrokerUnusable, match="has 1 consumers, who take the dead letters away"):
-        await list_dead_letters(settings, Filter(), limit=1)
+        await list_dead_letters(settings, Selection(), limit=1)
 
 
 async def test_letters_that_go_away_meanwhile_end_the_look_and_the_rest_returns(
@@ -271,8 +273,8 @@ async def test_a_look_that_is_interrupted_leaves_every_letter(
 async def test_an_empty_queue_and_a_missing_one_are_told_apart(
     letters: Client, settings: Settings, capsys: Shown
 ) -> None:
-    await list_dead_letters(settings, Filter(), limit=1)
+    await list_dead_letters(settings, Selection(), limit=1)
     assert "all" in capsys.readouterr().out
     await letters.channel.queue_delete(DEAD_LETTERS)
     with pytest.raises(BrokerUnusable, match="is not ready, start a worker once"):
-        await list_dead_letters(settings, Filter(), limit=1)
+        await list_dead_letters(settings, Selection(), limit=1)

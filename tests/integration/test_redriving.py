@@ -13,7 +13,7 @@ from tests.acceptance.client import DEAD_LETTERS, DEADLINE_SECONDS, EVENTS, REQU
 from tests.integration.test_dead_letters import all_of, bodies, post
 from worker.broker import dead_letters as broker_letters
 from worker.commands.dead_letters.redrive import redrive_dead_letters
-from worker.commands.dead_letters.selection import Filter
+from worker.commands.dead_letters.selection import Selection
 from worker.errors import BadInput, BrokerUnusable
 from worker.settings import Settings
 
@@ -55,7 +55,7 @@ async def test_a_letter_goes_back_as_it_was_without_what_was_written_on_it(
         reply_to="answers",
     )
     await post(cinema.client, b"no JSON", "unreadable_request", key="invalid")
-    await redrive_dead_letters(settings, Filter(), yes=True)
+    await redrive_dead_letters(settings, Selection(), yes=True)
     assert capsys.readouterr().out == (
         "sent 2 back to reservations.requests, and published the recorded outcomes of 0\n"
     )
@@ -90,7 +90,7 @@ async def test_a_request_that_could_not_be_decided_gets_its_outcome_once_it_can(
     await post(cinema.client, letter.body, error, key=letter.routing_key)
     await cinema.database.movies.update_one({}, {"$set": {"timeSlots.0.capacity": 5}})
     await redrive_dead_letters(
-        settings, Filter(errors=["undeliverable"], movie_ids=[movie]), yes=True
+        settings, Selection(errors=["undeliverable"], movie_ids=[movie]), yes=True
     )
     assert capsys.readouterr().out.startswith("sent 1 back")
     assert (await cinema.client.outcome(request["requestId"]))["outcome"] == "confirmed"
@@ -108,7 +108,7 @@ async def test_an_outcome_that_is_recorded_is_published_instead_with_a_reply(
     await worker.stop()
     await post(cinema.client, good, correlation_id="c", reply_to=await cinema.client.reply_queue())
     await post(cinema.client, {**good, "numberOfPeople": 3})
-    await redrive_dead_letters(settings, Filter(), yes=True)
+    await redrive_dead_letters(settings, Selection(), yes=True)
     assert capsys.readouterr().out == (
         "sent 0 back to reservations.requests, and published the recorded outcomes of 2; left 1 "
         "whose request id is taken by another request, so that they would only come back\n"
@@ -129,11 +129,11 @@ async def test_a_dry_run_says_what_would_be_done_and_does_nothing(
     cinema: Cinema, settings: Settings, capsys: Shown
 ) -> None:
     await post(cinema.client, b"1")
-    await redrive_dead_letters(settings, Filter(), dry_run=True)
+    await redrive_dead_letters(settings, Selection(), dry_run=True)
     assert capsys.readouterr().out.startswith("would have sent 1 back to reservations.requests")
     assert await cinema.client.depth(REQUESTS) == 0
     with pytest.raises(BadInput, match=r"Redrive 1 of 1 dead letters\? There is no terminal"):
-        await redrive_dead_letters(settings, Filter())
+        await redrive_dead_letters(settings, Selection())
     assert len(await all_of(cinema.client, 1)) == 1
 
 
@@ -153,7 +153,7 @@ async def test_what_the_request_queue_refuses_stays_a_letter(
     with pytest.raises(
         BrokerUnusable, match="takes no message for 5 dead letters, which are still"
     ):
-        await redrive_dead_letters(settings, Filter(), yes=True)
+        await redrive_dead_letters(settings, Selection(), yes=True)
     assert capsys.readouterr().out.startswith("sent 2 back")
     assert bodies(await all_requests(cinema, 2)) == [b"0", b"1"]
     assert bodies(await all_of(cinema.client, 5)) == [b"2", b"3", b"4", b"5", b"6"]
@@ -170,7 +170,7 @@ async def test_without_a_place_to_send_them_to_all_letters_stay(
     else:
         await cinema.client.channel.exchange_delete(REQUESTS)
     with pytest.raises(BrokerUnusable, match="publishing: "):
-        await redrive_dead_letters(settings, Filter(), yes=True)
+        await redrive_dead_letters(settings, Selection(), yes=True)
     assert bodies(await all_of(cinema.client, 3)) == [b"0", b"1", b"2"]
 
 
@@ -192,7 +192,7 @@ async def test_events_that_a_full_queue_refuses_keep_their_letters(
     for request in requests:
         await post(cinema.client, request)
     with pytest.raises(BrokerUnusable, match="for 2 dead letters"):
-        await redrive_dead_letters(settings, Filter(), yes=True)
+        await redrive_dead_letters(settings, Selection(), yes=True)
     left = await all_of(cinema.client, 2)
     assert [json.loads(letter.body) for letter in left] == requests[1:]
 
@@ -206,7 +206,7 @@ async def test_letters_that_come_back_at_once_are_not_sent_round_and_round(
     for body in unreadable:
         await post(cinema.client, body, "unreadable_request")
     async with asyncio.timeout(DEADLINE_SECONDS):
-        await redrive_dead_letters(settings, Filter(), yes=True)
+        await redrive_dead_letters(settings, Selection(), yes=True)
     assert capsys.readouterr().out.startswith("sent 10 back")
     await cinema.client.take_letters()
     found = await cinema.client.dead_letters(10)

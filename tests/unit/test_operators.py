@@ -17,7 +17,7 @@ from worker.broker.messages import Delivery
 from worker.broker.wire.decoding import Properties
 from worker.cli import main
 from worker.commands.dead_letters.redrive import Leave, SendBack, plan_for
-from worker.commands.dead_letters.selection import Filter, ReadDeadLetter, read_dead_letter
+from worker.commands.dead_letters.selection import ReadDeadLetter, Selection, read_dead_letter
 from worker.commands.prompt import require_consent
 from worker.commands.terminal import printable, shortened
 from worker.errors import BadInput
@@ -38,19 +38,19 @@ BODY = ask().to_json()
 
 
 @pytest.mark.parametrize(
-    ("choice", "chosen"),
+    ("selection", "selected"),
     [
-        (Filter(), True),
-        (Filter(errors=["undeliverable", "other"]), True),
-        (Filter(errors=["other"]), False),
-        (Filter(movie_ids=["heat"], ids=["r1"]), True),
-        (Filter(movie_ids=["alien"], ids=["r1"]), False),
-        (Filter(ids=[letter(BODY).name]), True),
-        (Filter(ids=["r2"]), False),
+        (Selection(), True),
+        (Selection(errors=["undeliverable", "other"]), True),
+        (Selection(errors=["other"]), False),
+        (Selection(movie_ids=["heat"], ids=["r1"]), True),
+        (Selection(movie_ids=["alien"], ids=["r1"]), False),
+        (Selection(ids=[letter(BODY).name]), True),
+        (Selection(ids=["r2"]), False),
     ],
 )
-def test_a_letter_is_chosen_by_all_that_is_given(choice: Filter, chosen: bool) -> None:
-    assert choice.takes(letter(BODY)) is chosen
+def test_a_letter_is_selected_by_all_that_is_given(selection: Selection, selected: bool) -> None:
+    assert selection.includes(letter(BODY)) is selected
 
 
 def test_a_letter_that_holds_no_request_has_the_movie_of_its_routing_key_and_a_name() -> None:
@@ -133,12 +133,12 @@ def test_times_may_be_given_at_any_offset(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_choice_of_letters_may_name_several_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("--error", "a", "--error", "b", "--movie", "m", "--id", "r-1", "--dry-run")
-    choice, named = called(
+    selection, named = called(
         monkeypatch,
         "worker.commands.dead_letters.redrive.redrive_dead_letters",
         *("dead-letters", "redrive", *arguments),
     )
-    assert choice == Filter(["a", "b"], ["m"], ["r-1"])
+    assert selection == Selection(["a", "b"], ["m"], ["r-1"])
     assert named == {"dry_run": True, "yes": False}
 
 

@@ -18,8 +18,8 @@ from worker.broker.messages import Message
 from worker.broker.replies import Replies
 from worker.broker.reply_address import reply_address
 from worker.commands.dead_letters.selection import (
-    Filter,
     ReadDeadLetter,
+    Selection,
     Survey,
     read_through,
     survey,
@@ -51,7 +51,7 @@ Plan = SendBack | OutcomeEvent | Leave
 
 @dataclass(slots=True)
 class Redriven:
-    """What became of the dead letters that were chosen."""
+    """What became of the dead letters that were selected."""
 
     sent_back_count: int = 0
     published_count: int = 0
@@ -114,9 +114,9 @@ def request_in(dead_letter: DeadLetter) -> Message:
 
 
 async def redrive_dead_letters(
-    settings: Settings, choice: Filter, *, dry_run: bool = False, yes: bool = False
+    settings: Settings, selection: Selection, *, dry_run: bool = False, yes: bool = False
 ) -> None:
-    """The command: count, ask, and redrive what is chosen of the dead letters that are there now.
+    """The command: count, ask, and redrive what is selected of the dead letters that are there now.
 
     Raises BadInput where there is nobody to ask, StoreUnusable, BrokerUnusable; what was not
     confirmed until then is still a dead letter.
@@ -124,10 +124,10 @@ async def redrive_dead_letters(
     async with open_ledger(settings.mongodb_uri, settings.mongodb_database) as ledger:
         most = None
         if not yes and not dry_run:
-            found = await counted(settings, choice)
-            most = found.counts.chosen.total()
+            found = await counted(settings, selection)
+            most = found.counts.selected.total()
             if not most:
-                print("no dead letter is chosen, and none was touched", flush=True)
+                print("no dead letter is selected; nothing was done", flush=True)
                 return
             question = f"Redrive {most:,} of {found.counts.seen.total():,} dead letters?"
             if not await require_consent(question, given=False):
@@ -135,7 +135,7 @@ async def redrive_dead_letters(
                 return
         async with open_dead_letters(settings.amqp_url) as queue:
             work = _Redriving(queue, ledger, Replies(settings.amqp_url), dry_run=dry_run, most=most)
-            await work.run(choice)
+            await work.run(selection)
     print(_summary(work.done, dry_run=dry_run), flush=True)
     if work.done.refused_count:
         raise BrokerUnusable(
@@ -144,11 +144,11 @@ async def redrive_dead_letters(
         )
 
 
-async def counted(settings: Settings, choice: Filter) -> Survey:
+async def counted(settings: Settings, selection: Selection) -> Survey:
     """Look at all dead letters and print how many there are of each error, and how many are
-    chosen."""
+    selected."""
     async with open_dead_letters(settings.amqp_url) as queue:
-        found = await survey(queue, choice, 0)
+        found = await survey(queue, selection, 0)
     tables().print(counts_table(found.counts))
     return found
 
@@ -172,13 +172,13 @@ class _Redriving:
         self._most = most
         self.done = Redriven()
 
-    async def run(self, choice: Filter) -> None:
-        """Redrive what is chosen, and no more dead letters than somebody agreed to."""
+    async def run(self, selection: Selection) -> None:
+        """Redrive what is selected, and no more dead letters than somebody agreed to."""
         try:
             async with aclosing(read_through(self._queue, "redriving")) as pages:
                 async for page in pages:
                     room = None if self._most is None else self._most - self.done.total
-                    await self._redrive([one for one in page if choice.takes(one)][:room])
+                    await self._redrive([one for one in page if selection.includes(one)][:room])
         finally:
             await self._replies.close()
 

@@ -1,4 +1,4 @@
-"""What a dead letter is about: its error, its request and its movie; and which ones are chosen.
+"""What a dead letter is about: its error, its request and its movie; and which ones are selected.
 
 A dead letter may hold anything, also no request at all. So that every one can be named, it has a
 short name made from what is in it; copies of one dead letter share theirs.
@@ -65,7 +65,7 @@ class ReadDeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class Selection:
     """The dead letters that fit everything that is given; each may be given several times."""
 
     errors: Collection[str] = ()
@@ -73,8 +73,8 @@ class Filter:
     ids: Collection[str] = ()
     """Request ids, or names of dead letters."""
 
-    def takes(self, dead_letter: ReadDeadLetter) -> bool:
-        """Whether this dead letter is chosen."""
+    def includes(self, dead_letter: ReadDeadLetter) -> bool:
+        """Whether this dead letter is selected."""
         return (
             (not self.errors or dead_letter.error in self.errors)
             and (not self.movie_ids or dead_letter.movie_id in self.movie_ids)
@@ -84,17 +84,17 @@ class Filter:
 
 @dataclass(slots=True)
 class Counts:
-    """How many dead letters there are of each error, and how many of these are chosen."""
+    """How many dead letters there are of each error, and how many of these are selected."""
 
     seen: Counter[str] = field(default_factory=Counter)
-    chosen: Counter[str] = field(default_factory=Counter)
+    selected: Counter[str] = field(default_factory=Counter)
 
-    def note(self, dead_letter: ReadDeadLetter, *, chosen: bool) -> None:
+    def note(self, dead_letter: ReadDeadLetter, *, selected: bool) -> None:
         """Count a dead letter."""
         is_known = dead_letter.error in self.seen or len(self.seen) < KINDS_MAX
         error = dead_letter.error if is_known else OTHER_ERRORS
         self.seen[error] += 1
-        self.chosen[error] += chosen
+        self.selected[error] += selected
 
 
 def read_dead_letter(dead_letter: DeadLetter) -> ReadDeadLetter:
@@ -122,15 +122,15 @@ async def read_through(queue: DeadLetterQueue, what: str) -> AsyncGenerator[list
                 progress.advance(bar, len(page))
 
 
-async def survey(queue: DeadLetterQueue, choice: Filter, shown_max: int) -> Survey:
-    """Look at every dead letter, and keep the first of those that are chosen."""
+async def survey(queue: DeadLetterQueue, selection: Selection, shown_max: int) -> Survey:
+    """Look at every dead letter, and keep the first of those that are selected."""
     found = Survey()
     async with aclosing(read_through(queue, "reading dead letters")) as pages:
         async for page in pages:
             for dead_letter in page:
-                is_chosen = choice.takes(dead_letter)
-                found.counts.note(dead_letter, chosen=is_chosen)
-                if is_chosen and len(found.first) < shown_max:
+                is_selected = selection.includes(dead_letter)
+                found.counts.note(dead_letter, selected=is_selected)
+                if is_selected and len(found.first) < shown_max:
                     found.first.append(dead_letter)
     return found
 

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from contracts import topology
 from worker.broker.dead_letters import open_dead_letters
-from worker.commands.dead_letters.selection import Counts, Filter, ReadDeadLetter, survey
+from worker.commands.dead_letters.selection import Counts, ReadDeadLetter, Selection, survey
 from worker.commands.terminal import print_line, printable, shortened
 from worker.errors import NoSuchDeadLetter
 from worker.settings import Settings
@@ -29,18 +29,18 @@ PIPE_COLUMNS: Final = 500
 DETAIL_CHARACTERS_MAX: Final = 100
 
 
-async def list_dead_letters(settings: Settings, choice: Filter, *, limit: int) -> None:
-    """The command: how many dead letters there are of each error, and the first of those chosen.
+async def list_dead_letters(settings: Settings, selection: Selection, *, limit: int) -> None:
+    """The command: how many dead letters there are of each error, and the first of those selected.
 
     Raises BrokerUnusable, also while somebody else takes dead letters.
     """
     async with open_dead_letters(settings.amqp_url) as queue:
-        found = await survey(queue, choice, limit)
+        found = await survey(queue, selection, limit)
     console = tables()
     console.print(counts_table(found.counts))
     if found.first:
         console.print(_dead_letters_table(found.first))
-    hidden = found.counts.chosen.total() - len(found.first)
+    hidden = found.counts.selected.total() - len(found.first)
     if hidden:
         print_line(f"and {hidden:,} more (see --limit)")
 
@@ -48,7 +48,7 @@ async def list_dead_letters(settings: Settings, choice: Filter, *, limit: int) -
 async def show_dead_letter(settings: Settings, dead_letter_id: str) -> None:
     """The command: one dead letter whole. Raises NoSuchDeadLetter, BrokerUnusable."""
     async with open_dead_letters(settings.amqp_url) as queue:
-        found = await survey(queue, Filter(ids=[dead_letter_id]), DEAD_LETTERS_SHOWN_MAX)
+        found = await survey(queue, Selection(ids=[dead_letter_id]), DEAD_LETTERS_SHOWN_MAX)
     if not found.first:
         raise NoSuchDeadLetter(
             f"none of the {found.counts.seen.total():,} dead letters has the id "
@@ -56,7 +56,7 @@ async def show_dead_letter(settings: Settings, dead_letter_id: str) -> None:
         )
     for line in whole(found.first[0]):
         print_line(line)
-    count = found.counts.chosen.total()
+    count = found.counts.selected.total()
     if count > 1:
         names = ", ".join(dict.fromkeys(dead_letter.name for dead_letter in found.first))
         print_line(f"\n{count:,} dead letters have this id: {names}")
@@ -68,15 +68,15 @@ def tables() -> Console:
 
 
 def counts_table(counts: Counts) -> Table:
-    """How many dead letters there are, and how many are chosen, by error."""
+    """How many dead letters there are, and how many are selected, by error."""
     table = Table(title=topology.DEAD_LETTERS, title_justify="left")
     table.add_column("error")
     table.add_column("dead letters", justify="right")
-    table.add_column("chosen", justify="right")
+    table.add_column("selected", justify="right")
     for error, count in counts.seen.most_common():
-        table.add_row(Text(printable(error)), f"{count:,}", f"{counts.chosen[error]:,}")
+        table.add_row(Text(printable(error)), f"{count:,}", f"{counts.selected[error]:,}")
     table.add_section()
-    table.add_row("all", f"{counts.seen.total():,}", f"{counts.chosen.total():,}")
+    table.add_row("all", f"{counts.seen.total():,}", f"{counts.selected.total():,}")
     return table
 
 

@@ -19,11 +19,11 @@ from worker.commands.parsers.shared import (
 from worker.settings import Settings
 
 if TYPE_CHECKING:
-    from worker.commands.dead_letters.selection import Filter
+    from worker.commands.dead_letters.selection import Selection
 
 DEAD_LETTERS_HELP: Final = """\
 Dead letters are what could not be decided, as it arrived, with the reason in two headers.
-These commands look at them, send them back, or drop them. Dead letters are chosen by all of
+These commands look at them, send them back, or drop them. Dead letters are selected by all of
 --error, --movie and --id that are given, each of which may be given several times; an id is that of
 a request, or the name of a dead letter as `list` shows it.
 
@@ -75,7 +75,7 @@ def _add_list(actions: Commands) -> None:
     listing.add_argument(
         "--limit", type=at_least(0), default=20, metavar="N", help="dead letters listed (20)"
     )
-    _add_choice(listing)
+    _add_selection(listing)
     add_settings(listing, RABBITMQ)
 
 
@@ -100,7 +100,7 @@ def _add_drop(actions: Commands) -> None:
         description=DEAD_LETTERS_HELP,
     )
     dropping.add_argument("--all", action="store_true", help="every dead letter there is")
-    _add_choice(dropping)
+    _add_selection(dropping)
     add_caution(dropping)
     add_settings(dropping, RABBITMQ)
 
@@ -113,12 +113,12 @@ def _add_redrive(actions: Commands) -> None:
         _redrive,
         description=REDRIVE_HELP,
     )
-    _add_choice(redriving)
+    _add_selection(redriving)
     add_caution(redriving)
     add_settings(redriving, BOTH_SERVERS)
 
 
-def _add_choice(action: argparse.ArgumentParser) -> None:
+def _add_selection(action: argparse.ArgumentParser) -> None:
     for option, what in (("error", "with this error"), ("movie", "for this movie")):
         action.add_argument(
             f"--{option}", action="append", default=[], metavar=option.upper(), help=what
@@ -127,16 +127,16 @@ def _add_choice(action: argparse.ArgumentParser) -> None:
     action.add_argument("--id", action="append", default=[], metavar="ID", help=what)
 
 
-def _choice(options: argparse.Namespace) -> Filter:
-    from worker.commands.dead_letters.selection import Filter
+def _selection(options: argparse.Namespace) -> Selection:
+    from worker.commands.dead_letters.selection import Selection
 
-    return Filter(options.error, options.movie, options.id)
+    return Selection(options.error, options.movie, options.id)
 
 
 def _list(settings: Settings, options: argparse.Namespace) -> Command:
     from worker.commands.dead_letters.show import list_dead_letters
 
-    return list_dead_letters(settings, _choice(options), limit=options.limit)
+    return list_dead_letters(settings, _selection(options), limit=options.limit)
 
 
 def _show(settings: Settings, options: argparse.Namespace) -> Command:
@@ -150,7 +150,7 @@ def _drop(settings: Settings, options: argparse.Namespace) -> Command:
 
     return drop_dead_letters(
         settings,
-        _choice(options),
+        _selection(options),
         everything=options.all,
         dry_run=options.dry_run,
         yes=options.yes,
@@ -161,5 +161,5 @@ def _redrive(settings: Settings, options: argparse.Namespace) -> Command:
     from worker.commands.dead_letters.redrive import redrive_dead_letters
 
     return redrive_dead_letters(
-        settings, _choice(options), dry_run=options.dry_run, yes=options.yes
+        settings, _selection(options), dry_run=options.dry_run, yes=options.yes
     )
