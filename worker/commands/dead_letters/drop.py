@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import aclosing
 
 from worker.broker.dead_letters import open_dead_letters
-from worker.commands.dead_letters.redrive import counted
 from worker.commands.dead_letters.selection import Selection, read_through
+from worker.commands.dead_letters.show import print_counts
 from worker.commands.prompt import require_consent
 from worker.errors import BadInput
 from worker.settings import Settings
@@ -26,11 +26,11 @@ async def drop_dead_letters(
     """
     if everything == (selection != Selection()):
         raise BadInput("say which dead letters: --error, --movie or --id, or else --all")
-    found = await counted(settings, selection)
-    most = found.counts.selected.total()
-    question = f"Drop {most:,} of {found.counts.seen.total():,} dead letters for good?"
-    if dry_run or not most or not await require_consent(question, given=yes):
-        print(f"nothing was dropped of {most:,} selected dead letters", flush=True)
+    counts = await print_counts(settings, selection)
+    counted = counts.selected.total()
+    question = f"Drop {counted:,} of {counts.seen.total():,} dead letters for good?"
+    if dry_run or not counted or not await require_consent(question, given=yes):
+        print(f"nothing was dropped of {counted:,} selected dead letters", flush=True)
         return
     dropped_count = 0
     async with (
@@ -38,7 +38,8 @@ async def drop_dead_letters(
         aclosing(read_through(queue, "dropping")) as pages,
     ):
         async for page in pages:
-            selected = [one for one in page if selection.includes(one)][: most - dropped_count]
-            await queue.remove(one.raw for one in selected)
-            dropped_count += len(selected)
+            selected = [found for found in page if selection.includes(found)]
+            dropped = selected[: counted - dropped_count]
+            await queue.remove(found.raw for found in dropped)
+            dropped_count += len(dropped)
     print(f"dropped {dropped_count:,} dead letters", flush=True)

@@ -36,8 +36,8 @@ async def list_dead_letters(settings: Settings, selection: Selection, *, limit: 
     """
     async with open_dead_letters(settings.amqp_url) as queue:
         found = await survey(queue, selection, limit)
-    console = tables()
-    console.print(counts_table(found.counts))
+    console = _tables()
+    console.print(_counts_table(found.counts))
     if found.first:
         console.print(_dead_letters_table(found.first))
     hidden = found.counts.selected.total() - len(found.first)
@@ -62,12 +62,20 @@ async def show_dead_letter(settings: Settings, dead_letter_id: str) -> None:
         print_line(f"\n{count:,} dead letters have this id: {names}")
 
 
-def tables() -> Console:
+async def print_counts(settings: Settings, selection: Selection) -> Counts:
+    """Print how many dead letters there are of each error, and how many of them are selected."""
+    async with open_dead_letters(settings.amqp_url) as queue:
+        found = await survey(queue, selection, 0)
+    _tables().print(_counts_table(found.counts))
+    return found.counts
+
+
+def _tables() -> Console:
     """Standard output for tables; into a pipe no cell is folded, so that it can be searched."""
     return Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
 
 
-def counts_table(counts: Counts) -> Table:
+def _counts_table(counts: Counts) -> Table:
     """How many dead letters there are, and how many are selected, by error."""
     table = Table(title=topology.DEAD_LETTERS, title_justify="left")
     table.add_column("error")
