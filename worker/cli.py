@@ -1,6 +1,7 @@
-"""The command line: what can be asked for, and with which exit code each command ends.
+"""The command line: the commands there are, and the exit code with which each ends.
 
 Reads the settings, calls the module that does the work, and turns a WorkerError into one line.
+Refuses to know how any of it is done.
 """
 
 from __future__ import annotations
@@ -64,12 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             log.warning(line)
         _run(options.command_function(settings, options))
     except* WorkerError as failures:
-        # Task groups wrap what ended them; one cause is what a person can act on.
+        # A task group wraps the failures that ended it; a person can act on the first cause.
         failure = next(causes(failures))
         print(f"reservation-worker: {failure}{_hint(failure)}", file=sys.stderr, flush=True)
         exit_code = failure.exit_code if isinstance(failure, WorkerError) else CRASHED
         if isinstance(failure, DrainTimedOut):
-            # An orderly end would wait for the driver's threads, which may wait for a server.
+            # An orderly exit would wait for the driver's threads, which may wait for a server.
             os._exit(exit_code)
     except* KeyboardInterrupt:
         exit_code = INTERRUPTED
@@ -87,7 +88,7 @@ def _hint(failure: BaseException) -> str:
 
 
 def _run(command: Command) -> None:
-    """On uvloop where it exists: it takes less time for the frames of the broker."""
+    """Run it on uvloop where that is installed: it handles the broker's frames in less time."""
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if importlib.util.find_spec("uvloop"):
         factory = importlib.import_module("uvloop").new_event_loop
@@ -96,9 +97,9 @@ def _run(command: Command) -> None:
 
 
 async def _cancelled_by_sigterm(command: Command) -> None:
-    """As asyncio does it for Ctrl-C, so that servers are stopped and folders removed then too.
+    """Cancel the command on SIGTERM, as asyncio does on Ctrl-C, so that it cleans up after itself.
 
-    A worker that is running takes the signal itself, for a drain.
+    A running worker handles the signal itself, and drains.
     """
     task = asyncio.current_task()
     if task is not None:
@@ -106,13 +107,13 @@ async def _cancelled_by_sigterm(command: Command) -> None:
     await command
 
 
-# Nothing but this module imports worker.devtools, and only when it is called: it may be left out.
+# Only this module imports worker.devtools, and only when it is called, as it may be left out.
 
 
 def add_dev(commands: Commands) -> None:
     """Add ``dev``."""
-    dev = add_command(commands, "dev", "both servers and a worker here, until Ctrl-C", _dev)
-    dev.add_argument("--folder", type=Path, help="keep the servers' data here (default: nowhere)")
+    dev = add_command(commands, "dev", "run both servers and a worker here, until Ctrl-C", _dev)
+    dev.add_argument("--folder", type=Path, help="keep the servers' data here (default: remove it)")
     add_settings(dev, ("batch_size", "prefetch", "log_level", "log_format", "drain_seconds"))
 
 
@@ -124,10 +125,12 @@ def _dev(settings: Settings, options: argparse.Namespace) -> Command:
 
 def add_demo(commands: Commands) -> None:
     """Add ``demo``."""
-    demo = add_command(commands, "demo", "a premiere night on real servers, audited", _demo)
-    demo.add_argument("--requests", type=at_least(1), default=20_000, help="default: 20000")
+    demo = add_command(commands, "demo", "a premiere rush on real servers, audited", _demo)
+    demo.add_argument(
+        "--requests", type=at_least(1), default=20_000, help="requests to publish (20000)"
+    )
     demo.add_argument("--workers", type=at_least(1), default=2, help="worker processes (2)")
-    demo.add_argument("--keep", action="store_true", help="keep the servers' data and the logs")
+    demo.add_argument("--keep", action="store_true", help="keep the servers' data and logs")
 
 
 def _demo(settings: Settings, options: argparse.Namespace) -> Command:
@@ -150,7 +153,7 @@ COMMANDS: Final = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """One that repeats no argument which may be a URL with a password in it."""
+    """A parser whose errors repeat no argument that may be a URL with a password in it."""
 
     def error(self, message: str) -> NoReturn:
         """Show what is wrong and end with exit code 2."""
@@ -162,7 +165,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _ShowVersion(argparse.Action):
-    """Looks the version up only when it is asked for, so that no other command waits for that."""
+    """Looks the version up only when it is asked for, so that no other command waits for it."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> NoReturn:
         """Print the distribution's name and version, and end with exit code 0."""

@@ -7,10 +7,10 @@ catches a driver's error. A refused seat is not an error: it is an outcome.
     ├── BadSettings            exit code 2
     ├── BadInput               exit code 2: a file given to a command is not what it should be
     ├── BrokerUnusable         exit code 3 at the start, otherwise a reason to try again
-    │   ├── SessionLost        one of the two connections, or a channel, has gone
-    │   └── BrokerForbids      RabbitMQ is there, and does not let this user do what is needed
+    │   ├── SessionLost        one of the two connections, or a channel, is gone
+    │   └── BrokerForbids      RabbitMQ answers, but does not let this user do what is needed
     ├── StoreUnusable          exit code 4 at the start, otherwise a reason to try again
-    │   └── StoreForbids       MongoDB is there, and does not let this user do what is needed
+    │   └── StoreForbids       MongoDB answers, but does not let this user do what is needed
     ├── TopologyDiffers        exit code 5
     ├── DrainTimedOut          exit code 6
     ├── OutcomesMissing        exit code 1: `publish --wait` saw no outcome for a request
@@ -59,7 +59,7 @@ class BrokerUnusable(WorkerError):
 
 
 class SessionLost(BrokerUnusable):
-    """A connection or channel to RabbitMQ has gone; what was unsettled will be delivered again."""
+    """A connection or channel to RabbitMQ is gone; what was unsettled will be delivered again."""
 
 
 class BrokerForbids(BrokerUnusable):
@@ -77,7 +77,7 @@ class StoreForbids(StoreUnusable):
 
 
 class TopologyDiffers(WorkerError):
-    """An exchange or queue with a name of ours exists with other arguments."""
+    """An exchange or queue of the worker exists with other arguments."""
 
     exit_code = 5
 
@@ -105,7 +105,7 @@ class NotAdopted(WorkerError):
 
 
 class InvariantsViolated(WorkerError):
-    """What is stored is not what it should be."""
+    """What is stored violates an invariant."""
 
 
 class PromiseBroken(WorkerError):
@@ -133,7 +133,7 @@ class Refused(CommitError):
 
 
 def causes(failure: BaseException) -> Iterator[BaseException]:
-    """What ended a task group: the exceptions inside its groups, or the one that it is."""
+    """The exceptions inside a group and its inner groups, or else the failure itself."""
     if isinstance(failure, BaseExceptionGroup):
         for inner in failure.exceptions:
             yield from causes(inner)

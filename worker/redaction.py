@@ -1,6 +1,6 @@
-"""Keeps secrets out of what is shown: URLs in logs, errors and settings without their passwords.
+"""Keeps secrets out of what is shown: the passwords in URLs that logs and errors mention.
 
-Refuses to know what the URLs are for. It hides too much rather than too little.
+Hides too much rather than too little. Refuses to know what the URLs are for.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _SECRET_OPTION: Final = re.compile(
 _AUTH_PROPERTIES: Final = re.compile(r"([?&;]authMechanismProperties=)([^&]*)", re.IGNORECASE)
 _PASSWORD: Final = re.compile(r"^[a-z+]+:(?://)?[^:@]*:(.*)@", re.IGNORECASE | re.DOTALL)
 _FRAGMENT_CHARACTERS_MIN: Final = 3
-"""Shorter pieces of a password are in every sentence, and whoever sees them gone has seen them."""
+"""Shorter pieces occur in every sentence, and hiding them there would give them away."""
 
 
 def without_password(url: str) -> str:
-    """The URL with ``***`` for whatever may be a secret, so that it may be logged.
+    """The URL with ``***`` for everything that may be a secret, so that it can be logged.
 
-    Everything before the last ``@`` goes, not only a well-formed user and password: a URL that
-    is wrong is just the one that ends up in an error message.
+    Everything before the last ``@`` goes, not only a well-formed user and password: it is the
+    malformed URLs that end up in error messages.
     """
     shown = url
     for secret in (_SECRET_OPTION, _AUTH_PROPERTIES):
@@ -32,9 +32,9 @@ def without_password(url: str) -> str:
 
 
 def without_secrets(text: str, url: str) -> str:
-    """What somebody else says about a URL, with ``***`` for each piece of a secret of the URL.
+    """What a library says about a URL, with ``***`` for each piece of a secret in the URL.
 
-    Pieces, because whoever did not understand the URL may have cut it anywhere.
+    Pieces, because a library that did not understand the URL may have cut it anywhere.
     """
     secrets = [found[1] for found in _PASSWORD.finditer(url)]
     for option in (_SECRET_OPTION, _AUTH_PROPERTIES):

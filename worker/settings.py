@@ -1,6 +1,7 @@
 """The settings of the service: environment variables, a ``.env`` file, and defaults.
 
-Nothing here is read at import, and no value that may hold a password is ever shown whole.
+Nothing is read at import, and no value that may hold a password is ever shown in full. Refuses to
+know what the settings are for.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from worker.redaction import without_password
 
 PREFIX: Final = "RESERVATION_"
 PREFETCH_BATCHES: Final = 4
-"""Batches held by default: one announced, one committed, and two arriving meanwhile."""
+"""Batches held by default: one being announced, one being committed, and two arriving."""
 
 _NO_PORT: Final = re.compile(r":(?!//)(?!\d+(?:[/?,]|$))[^/?,]+")
 _WHITE_SPACE: Final = re.compile(r"\s+")
@@ -36,7 +37,7 @@ def _amqp_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
         raise ValueError("not an AMQP URL")
-    _ = parts.port  # Raises ValueError for one that is no port number.
+    _ = parts.port  # Raises ValueError if it is not a port number.
     return value
 
 
@@ -48,9 +49,9 @@ def _mongodb_uri(value: str) -> str:
 
 
 def _require_escaped(url: str, ends: str) -> None:
-    """Raises ValueError if a password seems to go on behind what ends the host's part of a URL.
+    """Raise ValueError if a password seems to continue past a character that ends the host part.
 
-    A client would take the password's beginning for a port, and its end for a name, and say so.
+    A client would take the beginning of that password for a port, and show it in its error.
     """
     rest = re.sub(rf"^[a-z+]+://[^{ends}]*", "", url, flags=re.IGNORECASE)
     path, _, query = rest.partition("?")
@@ -77,7 +78,7 @@ _TAKES: Final = {
 
 
 class Settings(BaseSettings):
-    """How a worker runs; the names with ``RESERVATION_`` before them are environment variables."""
+    """How a worker runs; each field is also the environment variable ``RESERVATION_<FIELD>``."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
@@ -113,7 +114,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Read the settings; ``overrides`` come from the command line, None there means not given.
+    """Read the settings; ``overrides`` come from the command line, where None means not given.
 
     Raises BadSettings with one line that names each variable, what it holds and what it takes.
     """
@@ -126,9 +127,9 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def unknown_variables() -> list[str]:
-    """A line for each variable with our prefix that is no setting, with the setting nearest to it.
+    """A line for each variable with our prefix that is not a setting, with the nearest setting.
 
-    Only names are shown, never a value: it may be a password under a misspelt name.
+    Only names are shown, never a value, which may be a password under a misspelt name.
     """
     settings = [name.upper() for name in Settings.model_fields]
     lines = []
@@ -140,16 +141,16 @@ def unknown_variables() -> list[str]:
 
 
 def _given_names() -> set[str]:
-    """The variables with our prefix that are no setting, from the environment and ``.env``."""
+    """The variables with our prefix that are not settings, from the environment and ``.env``."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     given = EnvSettingsSource(Settings).env_vars.keys() | DotEnvSettingsSource(Settings).env_vars
     ours = {name.upper() for name in given} - known
-    # A line of .env without a = after its name may have a URL in what is taken for the name.
+    # Where .env lacks the = after a name, what is read as the name may contain a URL.
     return {re.sub(r"\W.*", "…", name, flags=re.DOTALL) for name in ours if name.startswith(PREFIX)}
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """These settings as an environment for a child process, with everything else it inherits."""
+    """The environment of a child process with these settings, and all else that it inherits."""
     own = {
         PREFIX + name.upper(): str(value)
         for name, value in settings.model_dump().items()
@@ -160,6 +161,6 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 def _explain(location: tuple[int | str, ...], held: object) -> str:
     name = str(location[0]) if location else "settings"
-    # Where a URL is wrong, a password may stand where its port should be.
+    # In a malformed URL, a password may be where the port should be.
     shown = _NO_PORT.sub(":***", _WHITE_SPACE.sub(" ", without_password(str(held))))
     return f"{PREFIX}{name.upper()} is {shown!r}; it takes {_TAKES.get(name, 'another value')}"

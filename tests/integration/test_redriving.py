@@ -151,7 +151,7 @@ async def test_what_the_request_queue_refuses_stays_a_letter(
     for number in range(7):
         await post(cinema.client, str(number).encode())
     with pytest.raises(
-        BrokerUnusable, match="takes no message for 5 dead letters, which are still"
+        BrokerUnusable, match="refused the messages for 5 dead letters, which are still"
     ):
         await redrive_dead_letters(settings, Selection(), yes=True)
     assert capsys.readouterr().out.startswith("sent 2 back")

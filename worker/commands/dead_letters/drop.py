@@ -1,4 +1,4 @@
-"""`dead-letters drop`: takes dead letters out of the queue for good."""
+"""``dead-letters drop``: removes dead letters for good."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ async def drop_dead_letters(
 ) -> None:
     """The command: count, ask, and drop what is selected, and no more than was counted.
 
-    Raises BadInput for no selection and where there is nobody to ask, BrokerUnusable.
+    Raises BadInput if nothing is selected by an option, or if there is no terminal to ask at;
+    BrokerUnusable.
     """
     if everything == (selection != Selection()):
         raise BadInput("say which dead letters: --error, --movie or --id, or else --all")

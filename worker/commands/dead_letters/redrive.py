@@ -1,8 +1,8 @@
-"""`dead-letters redrive`: sends dead letters back as they were, or publishes the outcome they have.
+"""``dead-letters redrive``: sends dead letters back, or publishes the outcome they have already.
 
 A dead letter leaves the queue only when the broker has confirmed what takes its place. A process
-that dies in between leaves both, which does no harm: the request is told by its id, the event by
-its.
+that dies in between leaves both, which does no harm: a repeated request is recognised by its id,
+and so is a repeated event.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class SendBack:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The dead letter stays: a worker would only make the same dead letter again."""
+    """The dead letter stays: a worker would only turn the request into the same one again."""
 
 
 Plan = SendBack | OutcomeEvent | Leave
-"""What is to become of a dead letter; an outcome is published."""
+"""What to do with a dead letter; an outcome is published."""
 
 
 @dataclass(slots=True)
@@ -70,18 +70,16 @@ class Redriven:
 
 
 def plan_for(dead_letter: ReadDeadLetter, recorded: OutcomeEvent | None) -> Plan:
-    """What is to become of a dead letter whose request id has this outcome in the ledger, or
-    none."""
+    """What to do with a dead letter, given the outcome that the ledger has for its request id."""
     if isinstance(dead_letter.request, UnreadableRequest) or recorded is None:
         return SendBack()
-    # The rule itself says whether the outcome is that of this request, or of another one that
-    # had its id first.
+    # The rule says whether this outcome is that of the request, or of an earlier one with its id.
     decision = repeated(dead_letter.request, recorded)
     return Leave() if isinstance(decision, Reused) else decision
 
 
 def messages_for(dead_letter: DeadLetter, plan: Plan) -> list[Message]:
-    """What takes the place of a dead letter, and after it a reply, if one was asked for."""
+    """What takes the place of a dead letter, followed by a reply if one was asked for."""
     match plan:
         case OutcomeEvent():
             return outcome_events(dead_letter.delivery, plan)
@@ -92,7 +90,7 @@ def messages_for(dead_letter: DeadLetter, plan: Plan) -> list[Message]:
 
 
 def request_in(dead_letter: DeadLetter) -> Message:
-    """The request as it was, without what was written on the dead letter about it."""
+    """The request as it was, without the headers about the error."""
     delivery = dead_letter.delivery
     return Message(
         exchange=topology.REQUESTS,
@@ -112,8 +110,8 @@ async def redrive_dead_letters(
 ) -> None:
     """The command: count, ask, and redrive what is selected of the dead letters that are there now.
 
-    Raises BadInput where there is nobody to ask, StoreUnusable, BrokerUnusable; what was not
-    confirmed until then is still a dead letter.
+    Raises BadInput if there is no terminal to ask at, StoreUnusable, BrokerUnusable; what was not
+    confirmed by then is still a dead letter.
     """
     async with open_ledger(settings.mongodb_uri, settings.mongodb_database) as ledger:
         agreed_count = None
@@ -135,7 +133,7 @@ async def redrive_dead_letters(
     print(_summary(done, dry_run=dry_run), flush=True)
     if done.refused_count:
         raise BrokerUnusable(
-            f"RabbitMQ takes no message for {done.refused_count:,} dead letters, which are "
+            f"RabbitMQ refused the messages for {done.refused_count:,} dead letters, which are "
             "still there: a queue is full"
         )
 

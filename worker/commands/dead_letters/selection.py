@@ -1,7 +1,7 @@
 """What a dead letter is about: its error, its request and its movie; and which ones are selected.
 
-A dead letter may hold anything, also no request at all. So that every one can be named, it has a
-short name made from what is in it; copies of one dead letter share theirs.
+A dead letter may hold anything, even no request at all. So that each can be named, it has a short
+name made from its content; copies of one dead letter share it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ DELIVERY_REASON: Final = "x-first-death-reason"
 """Set by RabbitMQ on what it dead-letters itself, such as ``delivery_limit``."""
 UNKNOWN_ERROR: Final = "unknown"
 KINDS_MAX: Final = 50
-"""Anybody may publish dead letters; beyond so many different errors they are counted together."""
+"""Anyone may publish dead letters; beyond this many different errors they are counted together."""
 OTHER_ERRORS: Final = "others"
 ERROR_CHARACTERS_MAX: Final = 60
 NAME_DIGITS: Final = 10
-"""40 bits: two dead letters of a million share a name by chance once in two times."""
+"""40 bits: in a million dead letters, two share a name by chance with a probability of 0.37."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadDeadLetter:
-    """A dead letter that has been read as far as it can be."""
+    """A dead letter, and what could be read from it."""
 
     raw: DeadLetter
     error: str
@@ -59,14 +59,14 @@ class ReadDeadLetter:
 
     @property
     def movie_id(self) -> str | None:
-        """The movie of the request, else the routing key, which publishers make from it."""
+        """The movie of the request, or else the routing key, which is the movie id as published."""
         known = None if isinstance(self.request, UnreadableRequest) else self.request.movie_id
         return known or self.raw.delivery.routing_key or None
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The dead letters that fit everything that is given; each may be given several times."""
+    """The dead letters that match each criterion given, by any of its values."""
 
     errors: Collection[str] = ()
     movie_ids: Collection[str] = ()
@@ -109,13 +109,13 @@ def read_dead_letter(dead_letter: DeadLetter) -> ReadDeadLetter:
     )
 
 
-async def read_through(queue: DeadLetterQueue, what: str) -> AsyncGenerator[list[ReadDeadLetter]]:
-    """The dead letters a page at a time, with a bar on standard error if it is a terminal."""
+async def read_through(queue: DeadLetterQueue, action: str) -> AsyncGenerator[list[ReadDeadLetter]]:
+    """The dead letters a page at a time, with a progress bar if standard error is a terminal."""
     stderr = Console(stderr=True)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     hidden = not stderr.is_terminal
     with Progress(*columns, console=stderr, transient=True, disable=hidden) as progress:
-        bar = progress.add_task(what, total=queue.count)
+        bar = progress.add_task(action, total=queue.count)
         async with aclosing(queue.pages()) as pages:
             async for page in pages:
                 yield [read_dead_letter(dead_letter) for dead_letter in page]
@@ -137,7 +137,7 @@ async def survey(queue: DeadLetterQueue, selection: Selection, shown_max: int) -
 
 @dataclass(slots=True)
 class Survey:
-    """What a look at all dead letters came to."""
+    """What a look at all dead letters found."""
 
     counts: Counts = field(default_factory=Counts)
     first: list[ReadDeadLetter] = field(default_factory=list)

@@ -1,7 +1,7 @@
-"""`dead-letters list` and `show`: dead letters as a person can read them, safely.
+"""``dead-letters list`` and ``show``: dead letters as a person can read them, safely.
 
-Whatever a publisher wrote is shown with its control characters escaped, so that no dead letter can
-play tricks with the terminal of who reads it.
+What a publisher wrote is shown with its control characters escaped, so that no dead letter can play
+tricks on the reader's terminal.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DETAIL_CHARACTERS_MAX: Final = 100
 async def list_dead_letters(settings: Settings, selection: Selection, *, limit: int) -> None:
     """The command: how many dead letters there are of each error, and the first of those selected.
 
-    Raises BrokerUnusable, also while somebody else takes dead letters.
+    Raises BrokerUnusable, also while the queue has another consumer.
     """
     async with open_dead_letters(settings.amqp_url) as queue:
         found = await survey(queue, selection, limit)
@@ -46,7 +46,7 @@ async def list_dead_letters(settings: Settings, selection: Selection, *, limit: 
 
 
 async def show_dead_letter(settings: Settings, dead_letter_id: str) -> None:
-    """The command: one dead letter whole. Raises NoSuchDeadLetter, BrokerUnusable."""
+    """The command: one dead letter in full. Raises NoSuchDeadLetter, BrokerUnusable."""
     async with open_dead_letters(settings.amqp_url) as queue:
         found = await survey(queue, Selection(ids=[dead_letter_id]), DEAD_LETTERS_SHOWN_MAX)
     if not found.first:
@@ -54,7 +54,7 @@ async def show_dead_letter(settings: Settings, dead_letter_id: str) -> None:
             f"none of the {found.counts.seen.total():,} dead letters has the id "
             f"{printable(dead_letter_id)}; `reservation-worker dead-letters list` shows their ids"
         )
-    for line in whole(found.first[0]):
+    for line in lines_of(found.first[0]):
         print_line(line)
     count = found.counts.selected.total()
     if count > 1:
@@ -71,7 +71,7 @@ async def print_counts(settings: Settings, selection: Selection) -> Counts:
 
 
 def _tables() -> Console:
-    """Standard output for tables; into a pipe no cell is folded, so that it can be searched."""
+    """Standard output for tables; in a pipe no cell is folded, so that it can be searched."""
     return Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
 
 
@@ -88,7 +88,7 @@ def _counts_table(counts: Counts) -> Table:
     return table
 
 
-def whole(dead_letter: ReadDeadLetter) -> Iterator[str]:
+def lines_of(dead_letter: ReadDeadLetter) -> Iterator[str]:
     """Every line of a dead letter: what is wrong with it, its properties and headers, its body."""
     delivery = dead_letter.raw.delivery
     yield f"dead letter {dead_letter.name}: {printable(dead_letter.error)}"
@@ -123,7 +123,7 @@ def _listed(values: Mapping[str, object]) -> Iterator[str]:
 
 
 def _pretty(body: bytes) -> str:
-    """JSON with indents, and anything else as it is; escapes for what does not print."""
+    """JSON indented, anything else as it is, both with escapes for what does not print."""
     try:
         text = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):

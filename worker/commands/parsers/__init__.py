@@ -1,6 +1,6 @@
-"""What each command takes: a module for each, whose one function adds the command's parser.
+"""What each command takes from the command line.
 
-That function says the command's options, its settings, its help with examples, and what runs it.
-Refuses to load what a command needs before it is called, so that ``--help`` answers at once and
-``run`` in a small image needs no terminal library.
+Each module adds a command, or a group of them: its options, its settings, its help with examples,
+and the function that runs it. Refuses to load what a command needs until the command is called, so
+that ``--help`` answers at once and ``run`` needs no terminal library.
 """

@@ -1,4 +1,4 @@
-"""The command ``audit``: whether what is stored keeps the promises."""
+"""The command ``audit``: checks that what is stored keeps the promises."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from worker.commands.parsers.shared import (
 from worker.settings import Settings
 
 AUDIT_HELP: Final = """\
-Holds the movies and the ledger of the whole database against what the worker promises: no slot
+Checks the movies and the ledger of the whole database against what the worker promises: no slot
 overbooked, every booked seat accounted for by a confirmed request or an opening balance, every
-ledger entry whole, no version that went back. Prints a line for each violation and ends with
-exit code 1 if there is any. Only tells: nothing is written, nothing is repaired.
+ledger entry complete, no version that went back. Prints a line for each violation and ends with
+exit code 1 if there is any. It writes nothing and repairs nothing.
 
-Workers may go on meanwhile. The ledger is read once, sorted by MongoDB on its disk; with
-readPreference=secondaryPreferred in the URI another member than the primary has that work."""
+Workers may keep running meanwhile. The ledger is read once, sorted by MongoDB on its disk; with
+readPreference=secondaryPreferred in the URI, a secondary does that work instead of the primary."""
 AUDIT_EXAMPLES: Final = """\
 examples:
   reservation-worker audit
@@ -35,14 +35,14 @@ def add_audit(commands: Commands) -> None:
     audit = add_command(
         commands,
         "audit",
-        "hold the database against the promises",
+        "check the database against what the worker promises",
         _audit,
         description=AUDIT_HELP,
         examples=AUDIT_EXAMPLES,
     )
-    audit.add_argument("--json", action="store_true", help="a JSON object for each violation")
+    audit.add_argument("--json", action="store_true", help="print a JSON object for each violation")
     audit.add_argument(
-        "--limit", type=at_least(0), default=100, metavar="N", help="violations shown (100)"
+        "--limit", type=at_least(0), default=100, metavar="N", help="most violations shown (100)"
     )
     add_settings(audit, MONGODB)
 

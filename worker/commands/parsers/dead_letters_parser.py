@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from worker.commands.dead_letters.selection import Selection
 
 DEAD_LETTERS_HELP: Final = """\
-Dead letters are what could not be decided, as it arrived, with the reason in two headers.
-These commands look at them, send them back, or drop them. Dead letters are selected by all of
---error, --movie and --id that are given, each of which may be given several times; an id is that of
-a request, or the name of a dead letter as `list` shows it.
+Dead letters are what could not be decided, as it arrived, with the reason in two headers. These
+commands look at them, send them back, or drop them. A dead letter is selected if it matches each
+of --error, --movie and --id that is given; of one that is given several times, any value will do.
+An id is that of a request, or the name of a dead letter as `list` shows it.
 
-RabbitMQ has no way to look at a message in a queue without taking it out and returning it, so:
-nobody else may consume the queue meanwhile, and only one of these commands can run at a time. Dead
-letters that are not removed keep their order; before RabbitMQ 4 they go behind those that came
-meanwhile. From 4.0 to 4.2 each look counts towards the queue's delivery limit: a dead letter that
-was returned ten times is therefore replaced by a copy of itself, so looking never loses one. A copy
-keeps all that a worker writes on a dead letter, and all headers that are texts."""
+RabbitMQ cannot show a message in a queue without taking it out and returning it. So nothing else
+may consume the queue meanwhile, and only one of these commands can run at a time. Dead letters that
+are not removed keep their order; before RabbitMQ 4 they go behind those that arrived meanwhile.
+From 4.0 to 4.2 each look counts towards the queue's delivery limit: a dead letter that was returned
+ten times is therefore replaced by a copy of itself, so that looking never loses one. A copy keeps
+everything that a worker writes on a dead letter, and all headers that are strings."""
 DEAD_LETTERS_EXAMPLES: Final = """\
 examples:
   reservation-worker dead-letters list --error undeliverable
@@ -42,11 +42,11 @@ examples:
 """
 REDRIVE_HELP: Final = """\
 Sends dead letters back to the request queue as they were: body, content type, correlation id,
-reply-to and trace context, without the headers about the error. Where the ledger has the outcome of
-the request already, that outcome is published instead; where it has the outcome of another request
+reply-to and trace context, without the headers about the error. If the ledger already has the
+outcome of the request, that outcome is published instead; if it has the outcome of another request
 with the same id, the dead letter stays, because it would only come back. A dead letter is removed
-when the broker has confirmed what takes its place. Only dead letters that are there at the start
-are redriven, so that those which come back are not sent round and round."""
+once the broker has confirmed what takes its place. Only dead letters that are there at the start
+are redriven, so that those which come back do not go round in circles."""
 
 
 def add_dead_letters(commands: Commands) -> None:
@@ -68,12 +68,12 @@ def _add_list(actions: Commands) -> None:
     listing = add_command(
         actions,
         "list",
-        "count by error, and list the oldest",
+        "count dead letters by error, and list the oldest",
         _list,
         description=DEAD_LETTERS_HELP,
     )
     listing.add_argument(
-        "--limit", type=at_least(0), default=20, metavar="N", help="dead letters listed (20)"
+        "--limit", type=at_least(0), default=20, metavar="N", help="most dead letters listed (20)"
     )
     _add_selection(listing)
     add_settings(listing, RABBITMQ)
@@ -83,11 +83,11 @@ def _add_show(actions: Commands) -> None:
     showing = add_command(
         actions,
         "show",
-        "show one dead letter whole",
+        "show one dead letter in full",
         _show,
         description=DEAD_LETTERS_HELP,
     )
-    showing.add_argument("id", metavar="ID", help="of the request, or the dead letter's own")
+    showing.add_argument("id", metavar="ID", help="of the request, or the name of the dead letter")
     add_settings(showing, RABBITMQ)
 
 
@@ -95,7 +95,7 @@ def _add_drop(actions: Commands) -> None:
     dropping = add_command(
         actions,
         "drop",
-        "take dead letters away for good",
+        "remove dead letters for good",
         _drop,
         description=DEAD_LETTERS_HELP,
     )
@@ -109,7 +109,7 @@ def _add_redrive(actions: Commands) -> None:
     redriving = add_command(
         actions,
         "redrive",
-        "send dead letters back",
+        "send dead letters back to the request queue",
         _redrive,
         description=REDRIVE_HELP,
     )
@@ -119,11 +119,11 @@ def _add_redrive(actions: Commands) -> None:
 
 
 def _add_selection(action: argparse.ArgumentParser) -> None:
-    for option, what in (("error", "with this error"), ("movie", "for this movie")):
+    for option, what in (("error", "only with this error"), ("movie", "only for this movie")):
         action.add_argument(
             f"--{option}", action="append", default=[], metavar=option.upper(), help=what
         )
-    what = "of this request, or of this name"
+    what = "only of this request, or with this name"
     action.add_argument("--id", action="append", default=[], metavar="ID", help=what)
 
 

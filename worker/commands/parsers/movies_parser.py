@@ -16,11 +16,11 @@ from worker.commands.parsers.shared import (
 from worker.settings import Settings
 
 ADOPT_HELP: Final = """\
-Records for each time slot how many seats were booked before the worker came: what is booked and
-not in the ledger. `audit` counts them from then on. A balance is recorded once, also where it is
-0; adopting again records only time slots that are new, and never changes what is recorded. To be
-run when the worker takes over a catalogue, and after an import of movies with booked seats;
-workers may go on meanwhile."""
+Records for each time slot how many seats were booked before the worker took over: those that are
+booked but not in the ledger. `audit` counts them from then on. A balance is recorded once, even if
+it is 0; adopting again records only time slots that are new, and never changes what is recorded.
+Run it when the worker takes over a catalogue, and after an import of movies with booked seats.
+Workers may keep running meanwhile."""
 ADOPT_EXAMPLES: Final = """\
 examples:
   reservation-worker movies adopt --dry-run
@@ -38,7 +38,7 @@ def add_movies(commands: Commands) -> None:
 def _add_import(movies: Commands) -> None:
     summary = "add movies, time slots and capacities"
     imports = add_command(movies, "import", summary, _import)
-    imports.add_argument("file", metavar="FILE", help="JSON, or JSON lines; - is standard input")
+    imports.add_argument("file", metavar="FILE", help="JSON or JSON lines; - for standard input")
     add_settings(imports, MONGODB)
 
 
@@ -46,12 +46,12 @@ def _add_adopt(movies: Commands) -> None:
     adopt = add_command(
         movies,
         "adopt",
-        "record once what was booked before the worker came",
+        "record, once, the seats booked before the worker took over",
         _adopt,
         description=ADOPT_HELP,
         examples=ADOPT_EXAMPLES,
     )
-    adopt.add_argument("--dry-run", action="store_true", help="only say what would be recorded")
+    adopt.add_argument("--dry-run", action="store_true", help="only show what would be recorded")
     add_settings(adopt, MONGODB)
 
 

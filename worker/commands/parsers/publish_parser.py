@@ -11,8 +11,10 @@ from worker.settings import Settings
 def add_publish(commands: Commands) -> None:
     """Add ``publish``."""
     publish = add_command(commands, "publish", "publish requests from a file", _publish)
-    publish.add_argument("file", metavar="FILE", help="JSON lines; - is standard input")
-    publish.add_argument("--wait", action="store_true", help="print outcomes until all are there")
+    publish.add_argument("file", metavar="FILE", help="JSON lines; - for standard input")
+    publish.add_argument(
+        "--wait", action="store_true", help="print outcomes until every request has one"
+    )
     add_settings(publish, RABBITMQ)
 
 

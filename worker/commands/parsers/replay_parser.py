@@ -1,4 +1,4 @@
-"""The command ``replay``: recorded outcomes once more, for a subscriber that lost its data."""
+"""The command ``replay``: publishes recorded outcomes again."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from worker.settings import Settings
 REPLAY_HELP: Final = """\
 Publishes recorded outcomes again, for a subscriber that lost its data: every subscriber gets them,
 and drops what it has seen by the message id. Each event has the message id and the content of the
-first one; its correlation id is the request id, as the ledger keeps no other. Outcomes are chosen
-by all that is given, and come in about the order in which they were recorded, or by request id
-where ids are given.
+first one; its correlation id is the request id, as the ledger keeps no other. An outcome is
+selected if it matches everything that is given. Outcomes come roughly in the order in which they
+were recorded, or by request id if ids are given.
 
-Request ids are found at once. A movie or a time has no index in the ledger, which is then read
-twice as a whole: to count first, and to publish."""
+Request ids are looked up in an index. There is none for movies and times, so for these the whole
+ledger is read twice: first to count, then to publish."""
 REPLAY_EXAMPLES: Final = """\
 examples:
   reservation-worker replay r-1 r-2
@@ -43,11 +43,14 @@ def add_replay(commands: Commands) -> None:
         description=REPLAY_HELP,
         examples=REPLAY_EXAMPLES,
     )
-    replay.add_argument("ids", nargs="*", metavar="REQUEST_ID", help="of these requests")
-    replay.add_argument("--movie", metavar="ID", help="of this movie")
-    for option, what in (("since", "decided then or later"), ("until", "decided before then")):
+    replay.add_argument("ids", nargs="*", metavar="REQUEST_ID", help="only of these requests")
+    replay.add_argument("--movie", metavar="ID", help="only of this movie")
+    for option, what in (
+        ("since", "only decided then or later"),
+        ("until", "only decided before then"),
+    ):
         replay.add_argument(f"--{option}", type=moment, metavar="TIME", help=what)
-    replay.add_argument("--all", action="store_true", help="all outcomes there are")
+    replay.add_argument("--all", action="store_true", help="every outcome there is")
     add_caution(replay)
     add_settings(replay, BOTH_SERVERS)
 

@@ -11,7 +11,9 @@ from worker.settings import Settings
 def add_run(commands: Commands) -> None:
     """Add ``run``."""
     run = add_command(commands, "run", "run the service", _run)
-    run.add_argument("--processes", type=at_least(1), default=1, help="on this machine (1)")
+    run.add_argument(
+        "--processes", type=at_least(1), default=1, help="worker processes on this machine (1)"
+    )
     run.add_argument("--until-input-ends", action="store_true", help=argparse.SUPPRESS)
     add_settings(run, Settings.model_fields)
 

@@ -13,7 +13,7 @@ from worker.settings import PREFIX, Settings
 Command = Coroutine[object, object, None]
 CommandFunction = Callable[[Settings, argparse.Namespace], Command]
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
-"""What argparse hands out to add commands to; it has no other name for it."""
+"""What argparse returns for adding commands to; it has no public name for it."""
 
 RABBITMQ: Final = ("amqp_url",)
 MONGODB: Final = ("mongodb_uri", "mongodb_database")
@@ -25,9 +25,9 @@ _SETTING_HELP: Final = {
     "mongodb_uri": "MongoDB replica set or sharded cluster",
     "mongodb_database": "database name",
     "batch_size": "most requests decided in one commit",
-    "prefetch": "unsettled deliveries a process may hold; 4 x batch size if not given",
+    "prefetch": "unsettled deliveries a process may hold; by default 4 x batch size",
     "log_level": "DEBUG, INFO, WARNING or ERROR",
-    "log_format": "text or json; text on a terminal, else json, if not given",
+    "log_format": "text or json; by default text on a terminal, else json",
     "drain_seconds": "longest graceful stop",
 }
 
@@ -61,7 +61,7 @@ def add_group(
     description: str | None = None,
     examples: str | None = None,
 ) -> Commands:
-    """Add a name that does nothing by itself; the commands below it are added to the result."""
+    """Add a name that only groups commands; those are added to what this returns."""
     parser = commands.add_parser(
         name,
         help=summary,
@@ -86,9 +86,9 @@ def add_settings(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
 
 
 def add_caution(parser: argparse.ArgumentParser) -> None:
-    """The options of a command that asks before it does what cannot be taken back."""
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    """The options of a command that asks before it does what cannot be undone."""
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -104,12 +104,12 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def moment(text: str) -> datetime:
-    """The type of an argument that is a time; with an offset, as it must say whose clock it is."""
+    """The type of an argument that is a time, with an offset to say whose clock it is on."""
     parsed: datetime | None = None
     with suppress(ValueError):
         parsed = datetime.fromisoformat(text)
     if parsed is None or parsed.tzinfo is None:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no time with an offset, such as 2026-11-22T18:00:00Z"
+            f"{text!r} is not a time with an offset, such as 2026-11-22T18:00:00Z"
         )
     return parsed
