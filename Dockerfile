@@ -10,6 +10,7 @@ WORKDIR /source
 RUN python -m venv --without-pip /venv
 COPY pyproject.toml README.md requirements.txt ./
 COPY contracts contracts
+# Without worker/devtools, which .dockerignore leaves out.
 COPY worker worker
 # As constraints, requirements.txt says which versions, and pyproject.toml which packages.
 RUN pip --python /venv install --no-cache-dir --disable-pip-version-check \

@@ -14,7 +14,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -28,6 +29,7 @@ from worker.commands.parsers.shared import Command, Commands, add_command, add_s
 from worker.errors import (
     BrokerForbids,
     BrokerUnusable,
+    DevtoolsMissing,
     DrainTimedOut,
     StoreForbids,
     StoreUnusable,
@@ -40,6 +42,7 @@ from worker.settings import Settings, load_settings, unknown_variables
 log: Final = logging.getLogger(__name__)
 
 DISTRIBUTION: Final = "reservation-worker"
+DEVTOOLS: Final = "worker.devtools"
 EXIT_CODES: Final = """\
 exit codes:
   0 stopped cleanly        3 RabbitMQ not usable     6 stop ran past the drain time
@@ -82,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _hint(failure: BaseException) -> str:
     if isinstance(failure, BrokerForbids | StoreForbids):
         return ""
-    if isinstance(failure, BrokerUnusable | StoreUnusable):
+    is_unusable = isinstance(failure, BrokerUnusable | StoreUnusable)
+    if is_unusable and importlib.util.find_spec(DEVTOOLS):
         return " (`reservation-worker dev` starts both servers and a worker)"
     return ""
 
@@ -118,7 +122,8 @@ def add_dev(commands: Commands) -> None:
 
 
 def _dev(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.devtools.dev import run_dev
+    with _devtools_needed():
+        from worker.devtools.dev import run_dev
 
     return run_dev(settings, options.folder)
 
@@ -134,9 +139,23 @@ def add_demo(commands: Commands) -> None:
 
 
 def _demo(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.devtools.demo import run_demo
+    with _devtools_needed():
+        from worker.devtools.demo import run_demo
 
     return run_demo(settings, requests=options.requests, workers=options.workers, keep=options.keep)
+
+
+@contextmanager
+def _devtools_needed() -> Iterator[None]:
+    """Raises DevtoolsMissing where they were left out, as they are from the image."""
+    try:
+        yield
+    except ModuleNotFoundError as failure:
+        if failure.name is None or not failure.name.startswith(DEVTOOLS):
+            raise
+        raise DevtoolsMissing(
+            f"dev and demo need a checkout or the full package; this installation has no {DEVTOOLS}"
+        ) from failure
 
 
 COMMANDS: Final = (

@@ -6,6 +6,7 @@ catches a driver's error. A refused seat is not an error: it is an outcome.
     WorkerError
     ├── BadSettings            exit code 2
     ├── BadInput               exit code 2: a file given to a command is not what it should be
+    ├── DevtoolsMissing        exit code 2: `dev` or `demo` in an installation without them
     ├── BrokerUnusable         exit code 3 at the start, otherwise a reason to try again
     │   ├── SessionLost        one of the two connections, or a channel, is gone
     │   └── BrokerForbids      RabbitMQ answers, but does not let this user do what is needed
@@ -48,6 +49,12 @@ class BadSettings(WorkerError):
 
 class BadInput(WorkerError):
     """A file given to a command is not what it should be."""
+
+    exit_code = 2
+
+
+class DevtoolsMissing(WorkerError):
+    """The development tools are not part of this installation."""
 
     exit_code = 2
 

@@ -64,6 +64,15 @@ def test_the_image_is_made_from_every_package_of_the_wheel() -> None:
     assert set(packages) <= set(files_of_the_project_in_the_image())
 
 
+def test_the_builder_is_not_sent_the_tools_of_development() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+
+    # The last line that matches a file is the one that counts.
+    assert lines.index("worker/devtools") > lines.index("!worker")
+    assert not [line for line in lines if line.startswith("!worker/")]
+    assert (ROOT / "worker" / "devtools").is_dir()
+
+
 def test_the_builder_is_sent_what_it_copies_and_nothing_else() -> None:
     everything, *rest = [
         line
