@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli import main
 from worker.errors import BadSettings
-from worker.settings import Settings, environment_of, load_settings, unknown_variables
+from worker.settings import environment_of, load_settings, unknown_variables
 
 
 @pytest.fixture(autouse=True)
@@ -240,39 +239,3 @@ def test_settings_and_the_variables_of_others_are_not_called_unknown(
     monkeypatch.setenv("reservation_batch_size", "3")
     monkeypatch.setenv("RESERVATIONS_BATCHSIZE", "3")
     assert unknown_variables() == []
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["run", "--batch-size", "0"],
-        ["run", "--amqp-url", "nonsense"],
-        ["run", "--no-such-option"],
-        ["no-such-command"],
-        [],
-    ],
-)
-def test_bad_arguments_end_with_exit_code_2_and_the_reason_on_standard_error(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    try:
-        code: object = main(arguments)
-    except SystemExit as exit_:
-        code = exit_.code
-    shown = capsys.readouterr()
-    assert code == 2
-    assert shown.out == ""
-    assert shown.err
-
-
-@pytest.mark.parametrize("name", list(Settings.model_fields))
-def test_the_help_shows_each_option_with_its_variable(
-    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit) as exit_:
-        main(["run", "--help"])
-    assert exit_.value.code == 0
-    shown = capsys.readouterr().out
-    assert "--" + name.replace("_", "-") in shown
-    assert f"[RESERVATION_{name.upper()}]" in shown
