@@ -58,7 +58,7 @@ async def test_the_version_is_that_of_the_distribution() -> None:
     assert ended.output == f"{project['name']} {project['version']}\n"
 
 
-async def test_a_misspelt_setting_is_named_at_the_start_without_its_value() -> None:
+async def test_a_misspelt_setting_is_named_without_its_value() -> None:
     secret = "amqp://user:hunter2@host/"
     misspelt = {"AMQPURL": secret, "AMQP_URL": "amqp://127.0.0.1:1/", "LOG_FORMAT": "json"}
     ended = await run_command(misspelt, "publish", "-")
@@ -69,7 +69,7 @@ async def test_a_misspelt_setting_is_named_at_the_start_without_its_value() -> N
     assert "hunter2" not in ended.everything
 
 
-async def test_an_operator_finds_what_went_wrong_and_what_to_do_about_it(cinema: Cinema) -> None:
+async def test_an_operator_sees_what_went_wrong_and_what_to_do(cinema: Cinema) -> None:
     movie = await cinema.show(*slots(10, booked=3))
     await cinema.client.leave_letters()
     await cinema.start_worker()
@@ -96,7 +96,7 @@ async def test_an_operator_finds_what_went_wrong_and_what_to_do_about_it(cinema:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-async def test_a_signal_ends_an_audit_at_once_however_long_its_scan_would_take(
+async def test_a_signal_ends_an_audit_and_its_scan_at_once(
     cinema: Cinema, number: signal.Signals, code: int
 ) -> None:
     await cinema.database.create_collection("slow")

@@ -65,7 +65,7 @@ def bodies(received: list[Received]) -> list[bytes]:
     return [letter.body for letter in received]
 
 
-async def test_a_list_counts_by_error_shows_the_oldest_and_leaves_all_as_they_were(
+async def test_a_list_counts_by_error_and_leaves_all_as_they_were(
     letters: Client, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker_letters, "PAGE_SIZE", 3)
@@ -88,7 +88,7 @@ async def test_a_list_counts_by_error_shows_the_oldest_and_leaves_all_as_they_we
     assert found[7].body == b"\x1b[31mno JSON"
 
 
-async def test_hundreds_of_letters_keep_their_order_however_often_they_are_looked_at(
+async def test_thousands_of_dead_letters_keep_their_order_at_each_look(
     letters: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker_letters, "PAGE_SIZE", 20)
@@ -106,7 +106,7 @@ async def test_hundreds_of_letters_keep_their_order_however_often_they_are_looke
         assert seen == bodies_sent
 
 
-async def test_only_the_chosen_are_listed_up_to_the_limit(
+async def test_only_the_selected_are_listed_up_to_the_limit(
     letters: Client, settings: Settings, capsys: Shown
 ) -> None:
     for number in range(3):
@@ -124,7 +124,7 @@ async def test_only_the_chosen_are_listed_up_to_the_limit(
     assert (shown.count("alien"), "r-0" in shown) == (2, False)
 
 
-async def test_looking_again_and_again_changes_nothing_and_no_letter_is_worn_out(
+async def test_looking_again_and_again_changes_nothing_and_loses_nothing(
     letters: Client, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker_letters, "RENEWED_AFTER_RETURNS", 3)
@@ -156,7 +156,7 @@ async def test_looking_again_and_again_changes_nothing_and_no_letter_is_worn_out
         assert letter.properties.items() >= plain.items()
 
 
-async def test_one_letter_is_shown_whole_by_its_own_name_or_by_its_request(
+async def test_a_dead_letter_is_shown_in_full_by_its_name_or_request_id(
     letters: Client, settings: Settings, capsys: Shown
 ) -> None:
     await post(letters, b"\x07\xff no JSON", "unreadable_request")
@@ -184,7 +184,7 @@ async def test_one_letter_is_shown_whole_by_its_own_name_or_by_its_request(
         await show_dead_letter(settings, "r-9")
 
 
-async def test_only_the_chosen_are_dropped_and_the_others_keep_their_order(
+async def test_only_the_selected_are_dropped_and_the_others_keep_order(
     letters: Client, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker_letters, "PAGE_SIZE", 2)
@@ -199,9 +199,7 @@ async def test_only_the_chosen_are_dropped_and_the_others_keep_their_order(
     assert bodies(await all_of(letters, 4)) == [b"0", b"2", b"4", b"6"]
 
 
-async def test_without_a_terminal_a_drop_has_to_be_told_yes(
-    letters: Client, settings: Settings
-) -> None:
+async def test_without_a_terminal_a_drop_needs_yes(letters: Client, settings: Settings) -> None:
     await post(letters, b"1")
     with pytest.raises(BadInput, match="no terminal to ask at: say --yes") as refusal:
         await drop_dead_letters(settings, Selection(), everything=True)
@@ -211,7 +209,7 @@ async def test_without_a_terminal_a_drop_has_to_be_told_yes(
     assert bodies(await all_of(letters, 1)) == [b"1"]
 
 
-async def test_what_comes_while_letters_are_dropped_is_not_dropped(
+async def test_what_arrives_before_the_answer_is_not_dropped(
     letters: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await post(letters, b"1")
@@ -226,7 +224,7 @@ async def test_what_comes_while_letters_are_dropped_is_not_dropped(
     assert len(await all_of(letters, 1)) == 1
 
 
-async def test_letters_that_somebody_else_takes_away_are_not_looked_at(
+async def test_no_command_looks_at_a_queue_that_has_a_consumer(
     client: Client, settings: Settings
 ) -> None:
     assert client
@@ -234,7 +232,7 @@ async def test_letters_that_somebody_else_takes_away_are_not_looked_at(
         await list_dead_letters(settings, Selection(), limit=1)
 
 
-async def test_letters_that_go_away_meanwhile_end_the_look_and_the_rest_returns(
+async def test_dead_letters_that_go_away_meanwhile_end_the_look(
     letters: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker_letters, "PAGE_SIZE", 2)
@@ -251,7 +249,7 @@ async def test_letters_that_go_away_meanwhile_end_the_look_and_the_rest_returns(
     assert bodies(letters.letters) == [b"2", b"3", b"4", b"0", b"1"]
 
 
-async def test_a_look_that_is_interrupted_leaves_every_letter(
+async def test_a_look_that_is_interrupted_leaves_every_dead_letter(
     letters: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker_letters, "PAGE_SIZE", 2)
@@ -270,7 +268,7 @@ async def test_a_look_that_is_interrupted_leaves_every_letter(
     assert sorted(bodies(await all_of(letters, 3))) == [b"1", b"3", b"4"]
 
 
-async def test_an_empty_queue_and_a_missing_one_are_told_apart(
+async def test_an_empty_queue_is_no_error_and_a_missing_one_is(
     letters: Client, settings: Settings, capsys: Shown
 ) -> None:
     await list_dead_letters(settings, Selection(), limit=1)

@@ -40,7 +40,7 @@ async def all_requests(cinema: Cinema, number: int) -> list[Received]:
     return [Received.of(message) for message in found]
 
 
-async def test_a_letter_goes_back_as_it_was_without_what_was_written_on_it(
+async def test_a_dead_letter_goes_back_as_it_was_without_its_error(
     cinema: Cinema, settings: Settings, capsys: Shown
 ) -> None:
     trace = {"traceparent": "00-abc", "tracestate": "x=y"}
@@ -75,7 +75,7 @@ async def test_a_letter_goes_back_as_it_was_without_what_was_written_on_it(
     assert await cinema.client.depth(DEAD_LETTERS) == 0
 
 
-async def test_a_request_that_could_not_be_decided_gets_its_outcome_once_it_can(
+async def test_an_undeliverable_request_gets_its_outcome_once_it_can(
     cinema: Cinema, settings: Settings, capsys: Shown
 ) -> None:
     movie = await cinema.show({"id": 1, "capacity": "many"})
@@ -96,7 +96,7 @@ async def test_a_request_that_could_not_be_decided_gets_its_outcome_once_it_can(
     assert (await cinema.client.outcome(request["requestId"]))["outcome"] == "confirmed"
 
 
-async def test_an_outcome_that_is_recorded_is_published_instead_with_a_reply(
+async def test_a_recorded_outcome_is_published_instead_with_a_reply(
     cinema: Cinema, settings: Settings, capsys: Shown
 ) -> None:
     movie = await cinema.show(*slots(5))
@@ -137,7 +137,7 @@ async def test_a_dry_run_says_what_would_be_done_and_does_nothing(
     assert len(await all_of(cinema.client, 1)) == 1
 
 
-async def test_what_the_request_queue_refuses_stays_a_letter(
+async def test_what_the_request_queue_refuses_stays_a_dead_letter(
     cinema: Cinema, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker_letters, "PAGE_SIZE", 3)
@@ -160,7 +160,7 @@ async def test_what_the_request_queue_refuses_stays_a_letter(
 
 
 @pytest.mark.parametrize("missing", ["queue", "exchange"])
-async def test_without_a_place_to_send_them_to_all_letters_stay(
+async def test_without_a_queue_to_send_them_to_all_dead_letters_stay(
     cinema: Cinema, settings: Settings, missing: str
 ) -> None:
     for number in range(3):
@@ -174,7 +174,7 @@ async def test_without_a_place_to_send_them_to_all_letters_stay(
     assert bodies(await all_of(cinema.client, 3)) == [b"0", b"1", b"2"]
 
 
-async def test_events_that_a_full_queue_refuses_keep_their_letters(
+async def test_events_that_a_full_queue_refuses_keep_their_dead_letters(
     cinema: Cinema, settings: Settings
 ) -> None:
     movie = await cinema.show(*slots(5))
@@ -197,7 +197,7 @@ async def test_events_that_a_full_queue_refuses_keep_their_letters(
     assert [json.loads(letter.body) for letter in left] == requests[1:]
 
 
-async def test_letters_that_come_back_at_once_are_not_sent_round_and_round(
+async def test_dead_letters_that_come_back_at_once_are_not_sent_again(
     cinema: Cinema, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker_letters, "PAGE_SIZE", 1)

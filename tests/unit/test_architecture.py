@@ -123,7 +123,7 @@ VALUES_OF_THE_BROKER: Final = ("worker.broker.messages", "worker.broker.reply_ad
 
 
 @pytest.mark.parametrize("name", SERVICE_WITHOUT_DRIVERS)
-def test_the_service_knows_neither_a_driver_nor_the_modules_that_do(name: str) -> None:
+def test_the_service_knows_no_driver_and_no_module_that_does(name: str) -> None:
     path = Path("worker/service") / f"{name}.py"
     assert not roots_of(path) & DRIVERS
     rooms = [m for m in imports_of(path) if m.startswith(("worker.store", "worker.broker"))]
@@ -136,7 +136,7 @@ def test_the_decision_does_no_io_and_knows_no_clock() -> None:
     assert ".now(" not in (ROOT / "worker/rules/decision.py").read_text()
 
 
-def test_a_publisher_who_imports_the_contracts_loads_no_driver_and_no_worker() -> None:
+def test_importing_the_contracts_loads_no_driver_and_no_worker() -> None:
     heavy = ("pymongo", "motor", "bson", "aio_pika", "aiormq", "worker", "pydantic_settings")
     program = f"import contracts, sys; print([m for m in {heavy!r} if m in sys.modules])"
     loaded = subprocess.run(
@@ -158,7 +158,7 @@ def test_the_help_of_the_command_loads_no_driver() -> None:
 
 
 @every(SOURCES + TESTS)
-def test_a_file_opens_with_a_paragraph_and_has_no_more_than_300_lines(path: Path) -> None:
+def test_a_file_has_a_docstring_and_no_more_than_300_lines(path: Path) -> None:
     text = (ROOT / path).read_text()
     assert ast.get_docstring(ast.parse(text)), f"{path} does not say what it is for"
     assert len(text.splitlines()) <= LINES_MAX

@@ -35,7 +35,9 @@ def test_times_may_be_given_at_any_offset(monkeypatch: pytest.MonkeyPatch) -> No
     assert named == {"everything": False, "dry_run": False, "yes": True}
 
 
-def test_a_choice_of_letters_may_name_several_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_letters_may_be_selected_by_several_values_of_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     arguments = ("--error", "a", "--error", "b", "--movie", "m", "--id", "r-1", "--dry-run")
     selection, named = called(
         monkeypatch,
@@ -57,7 +59,7 @@ def test_a_choice_of_letters_may_name_several_of_each(monkeypatch: pytest.Monkey
     ],
     ids=" ".join,
 )
-def test_arguments_that_cannot_be_meant_are_refused(arguments: tuple[str, ...]) -> None:
+def test_arguments_without_a_meaning_are_refused(arguments: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as refusal:
         main(arguments)
     assert refusal.value.code == 2
@@ -73,7 +75,7 @@ def test_arguments_that_cannot_be_meant_are_refused(arguments: tuple[str, ...]) 
         [],
     ],
 )
-def test_bad_arguments_end_with_exit_code_2_and_the_reason_on_standard_error(
+def test_bad_arguments_end_with_exit_code_2_and_a_reason(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:

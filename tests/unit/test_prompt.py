@@ -27,7 +27,7 @@ def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes],
 @pytest.mark.parametrize(
     ("answer", "agreed"), [(b"y\n", True), (b"Yes\n", True), (b"\n", False), (b"no\n", False)]
 )
-async def test_whoever_is_at_the_terminal_is_asked(
+async def test_a_person_at_the_terminal_is_asked(
     at_a_terminal: Callable[[bytes], object], capsys: Shown, answer: bytes, agreed: bool
 ) -> None:
     at_a_terminal(answer)
@@ -35,10 +35,17 @@ async def test_whoever_is_at_the_terminal_is_asked(
     assert capsys.readouterr().err == "Really? [y/N] "
 
 
-async def test_nobody_is_asked_who_has_said_yes_and_nobody_can_be_asked_without_a_terminal(
+async def test_nobody_is_asked_where_consent_is_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: Shown
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n"))
+    assert await require_consent("Really?", given=True)
+    assert capsys.readouterr().err == ""
+
+
+async def test_without_a_terminal_to_ask_at_nothing_is_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("y"))
-    assert await require_consent("Really?", given=True)
     with pytest.raises(BadInput, match=r"Really\? There is no terminal"):
         await require_consent("Really?", given=False)

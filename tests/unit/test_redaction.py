@@ -23,7 +23,7 @@ def test_a_url_is_shown_without_its_user_and_password(url: str, shown: str) -> N
     assert without_password(url) == shown
 
 
-def test_what_others_say_of_a_url_is_told_without_the_pieces_of_its_password() -> None:
+def test_what_a_library_says_of_a_url_is_shown_without_secrets() -> None:
     url = f"mongodb://user:%2F{SECRET}:b@host/?tlsCertificateKeyFilePassword=s3same"
-    told = without_secrets(f'no database "{SECRET}", /{SECRET}, s3same at host', url)
-    assert told == 'no database "***", /***, *** at host'
+    shown = without_secrets(f'no database "{SECRET}", /{SECRET}, s3same at host', url)
+    assert shown == 'no database "***", /***, *** at host'

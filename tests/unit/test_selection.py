@@ -12,7 +12,7 @@ from worker.commands.dead_letters.redrive import Leave, SendBack, plan_for
 from worker.commands.dead_letters.selection import ReadDeadLetter, Selection, read_dead_letter
 
 
-def letter(
+def dead_letter(
     body: bytes = b"{}", key: str = "heat", error: str = "undeliverable", **headers: object
 ) -> ReadDeadLetter:
     delivery = Delivery(tag=1, body=body, routing_key=key)
@@ -32,22 +32,24 @@ BODY = ask().to_json()
         (Selection(errors=["other"]), False),
         (Selection(movie_ids=["heat"], ids=["r1"]), True),
         (Selection(movie_ids=["alien"], ids=["r1"]), False),
-        (Selection(ids=[letter(BODY).name]), True),
+        (Selection(ids=[dead_letter(BODY).name]), True),
         (Selection(ids=["r2"]), False),
     ],
 )
-def test_a_letter_is_selected_by_all_that_is_given(selection: Selection, selected: bool) -> None:
-    assert selection.includes(letter(BODY)) is selected
+def test_a_dead_letter_is_selected_if_it_matches_all_that_is_given(
+    selection: Selection, selected: bool
+) -> None:
+    assert selection.includes(dead_letter(BODY)) is selected
 
 
-def test_a_letter_that_holds_no_request_has_the_movie_of_its_routing_key_and_a_name() -> None:
-    found = letter(b"no JSON", key="alien")
+def test_a_dead_letter_without_a_request_has_a_movie_and_a_name() -> None:
+    found = dead_letter(b"no JSON", key="alien")
     assert (found.request_id, found.movie_id, len(found.name)) == (None, "alien", 10)
-    assert found.name != letter(b"no JSON", key="heat").name
-    assert found.name == letter(b"no JSON", key="alien").name
+    assert found.name != dead_letter(b"no JSON", key="heat").name
+    assert found.name == dead_letter(b"no JSON", key="alien").name
 
 
-def test_the_error_of_a_letter_from_the_broker_itself_is_the_brokers_reason() -> None:
+def test_a_dead_letter_of_the_broker_has_its_reason_as_error() -> None:
     delivery = Delivery(tag=1, body=b"")
     reason = {"x-first-death-reason": "delivery_limit"}
     assert (
@@ -56,11 +58,11 @@ def test_the_error_of_a_letter_from_the_broker_itself_is_the_brokers_reason() ->
     assert read_dead_letter(DeadLetter(delivery, Properties())).error == "unknown"
 
 
-def test_what_becomes_of_a_letter_follows_from_the_ledger_as_it_does_in_a_worker() -> None:
+def test_the_ledger_decides_what_redriving_a_dead_letter_does() -> None:
     same, other = confirmed(ask()), confirmed(ask(people=3))
-    assert plan_for(letter(BODY), None) == SendBack()
-    assert plan_for(letter(BODY), same) == same
-    assert plan_for(letter(BODY), other) == Leave()
-    assert plan_for(letter(b"no JSON"), same) == SendBack()
+    assert plan_for(dead_letter(BODY), None) == SendBack()
+    assert plan_for(dead_letter(BODY), same) == same
+    assert plan_for(dead_letter(BODY), other) == Leave()
+    assert plan_for(dead_letter(b"no JSON"), same) == SendBack()
     invalid = found_invalid(faulty())
-    assert plan_for(letter(BODY), invalid) == Leave()
+    assert plan_for(dead_letter(BODY), invalid) == Leave()

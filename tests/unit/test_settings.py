@@ -77,7 +77,7 @@ def test_each_setting_has_an_environment_variable(monkeypatch: pytest.MonkeyPatc
     }
 
 
-def test_the_command_line_goes_before_the_environment_and_that_before_the_file(
+def test_the_command_line_beats_the_environment_and_that_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     lines = [f"RESERVATION_{name}=3" for name in ("BATCH_SIZE", "PREFETCH", "DRAIN_SECONDS")]
@@ -93,7 +93,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
     assert load_settings().batch_size == 500
 
 
-def test_the_settings_reach_a_child_process_whole() -> None:
+def test_the_settings_reach_a_child_process() -> None:
     settings = load_settings(batch_size=7, drain_seconds=1.5)
     given = environment_of(settings)
     assert given["RESERVATION_BATCH_SIZE"] == "7"
@@ -129,7 +129,7 @@ def test_the_settings_reach_a_child_process_whole() -> None:
         ("drain_seconds", "soon", "0 to 3600"),
     ],
 )
-def test_a_bad_value_is_told_with_its_variable_what_it_holds_and_what_it_takes(
+def test_a_bad_value_is_refused_with_what_its_variable_takes(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, takes: str
 ) -> None:
     monkeypatch.setenv("RESERVATION_" + name.upper(), value)
@@ -139,7 +139,7 @@ def test_a_bad_value_is_told_with_its_variable_what_it_holds_and_what_it_takes(
     assert takes in line.partition("it takes")[2]
 
 
-def test_all_bad_values_are_told_at_once() -> None:
+def test_all_bad_values_are_refused_at_once() -> None:
     line = refusal(batch_size="many", log_format="xml")
     assert "RESERVATION_BATCH_SIZE" in line
     assert "RESERVATION_LOG_FORMAT" in line
@@ -210,7 +210,7 @@ def test_the_representation_of_the_settings_shows_no_url() -> None:
         ("RESERVATION_", None),
     ],
 )
-def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one(
+def test_an_unknown_variable_is_named_with_the_nearest_setting(
     monkeypatch: pytest.MonkeyPatch, name: str, nearest: str | None
 ) -> None:
     monkeypatch.setenv(name, SECRET)
@@ -218,7 +218,7 @@ def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one(
     assert unknown_variables() == [f"{name.upper()} is not a setting and is ignored{hint}"]
 
 
-def test_the_env_file_is_searched_for_variables_that_are_no_settings(tmp_path: Path) -> None:
+def test_an_unknown_variable_of_the_env_file_is_named(tmp_path: Path) -> None:
     lines = [f"RESERVATION_AMQPURL={SECRET}", "RESERVATION_PREFETCH=9", "BATCHSIZE=3"]
     (tmp_path / ".env").write_text("\n".join(lines))
     assert unknown_variables() == [
@@ -233,7 +233,7 @@ def test_a_url_that_is_read_as_part_of_a_name_is_not_shown(tmp_path: Path) -> No
     assert SECRET not in line
 
 
-def test_settings_and_the_variables_of_others_are_not_called_unknown(
+def test_settings_and_variables_of_others_are_not_unknown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("reservation_batch_size", "3")

@@ -18,9 +18,7 @@ from worker.commands.terminal import printable, shortened
     ],
     ids=ascii,
 )
-def test_what_would_play_tricks_with_a_terminal_is_shown_as_what_it_is(
-    text: str, shown: str
-) -> None:
+def test_what_could_play_tricks_on_a_terminal_is_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
     assert printable("a\n" + text, keep="\n").startswith("a\n")
 
