@@ -44,8 +44,30 @@ def test_dead_letters_may_be_selected_by_several_values_of_each(
         "worker.commands.dead_letters.redrive.redrive_dead_letters",
         *("dead-letters", "redrive", *arguments),
     )
-    assert selection == Selection(["a", "b"], ["m"], ["r-1"])
+    assert selection == Selection(("a", "b"), ("m",), ("r-1",))
     assert named == {"dry_run": True, "yes": False}
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ((), 2),
+        (("--all", "--error", "a"), 2),
+        (("--all",), 3),
+        (("--error", "a"), 3),
+    ],
+    ids=str,
+)
+def test_a_drop_takes_either_a_selection_or_all(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    code: int,
+) -> None:
+    monkeypatch.setattr("worker.cli.configure_logging", lambda *_: None)
+    nowhere = ("--amqp-url", "amqp://127.0.0.1:1/")
+    assert main(["dead-letters", "drop", "--yes", *options, *nowhere]) == code
+    assert ("say which dead letters" in capsys.readouterr().err) is (code == 2)
 
 
 @pytest.mark.parametrize(

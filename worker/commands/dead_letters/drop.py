@@ -25,7 +25,7 @@ async def drop_dead_letters(
     Raises BadInput if nothing is selected by an option, or if there is no terminal to ask at;
     BrokerUnusable.
     """
-    if everything == (selection != Selection()):
+    if everything != selection.is_everything:
         raise BadInput("say which dead letters: --error, --movie or --id, or else --all")
     counts = await print_counts(settings, selection)
     counted = counts.selected.total()

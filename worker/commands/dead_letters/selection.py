@@ -73,6 +73,11 @@ class Selection:
     ids: Collection[str] = ()
     """Request ids, or names of dead letters."""
 
+    @property
+    def is_everything(self) -> bool:
+        """Whether no criterion is given, so that every dead letter is selected."""
+        return not (self.errors or self.movie_ids or self.ids)
+
     def includes(self, dead_letter: ReadDeadLetter) -> bool:
         """Whether this dead letter is selected."""
         return (

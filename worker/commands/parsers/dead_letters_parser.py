@@ -130,7 +130,7 @@ def _add_selection(action: argparse.ArgumentParser) -> None:
 def _selection(options: argparse.Namespace) -> Selection:
     from worker.commands.dead_letters.selection import Selection
 
-    return Selection(options.error, options.movie, options.id)
+    return Selection(tuple(options.error), tuple(options.movie), tuple(options.id))
 
 
 def _list(settings: Settings, options: argparse.Namespace) -> Command:
