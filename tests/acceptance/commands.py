@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,14 +34,19 @@ class Ended:
         return self.output + self.errors
 
 
-async def run_command(settings: Mapping[str, str], *arguments: str, given: str = "") -> Ended:
-    """Run ``python -m worker`` to its end.
+async def run_command(
+    settings: Mapping[str, str],
+    *arguments: str,
+    given: str = "",
+    program: Sequence[str] = ("-m", "worker"),
+) -> Ended:
+    """Run ``python -m worker``, or another program, to its end.
 
     ``settings`` are environment variables without their prefix, ``given`` is its standard input.
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("RESERVATION_")}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "worker", *arguments),
+        *(sys.executable, *program, *arguments),
         cwd=ROOT,
         env={**inherited, **{f"RESERVATION_{name}": value for name, value in settings.items()}},
         stdin=asyncio.subprocess.PIPE,
