@@ -1,10 +1,11 @@
-"""Dependencies point down: who may import what, held by reading the imports of every file."""
+"""Dependencies point down: what may import what, held by reading the imports of every file."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -52,7 +53,7 @@ def room_of(module: str) -> str:
 
 def level_of(room: str) -> int:
     levels = [level for level, rooms in enumerate(LEVELS) if room in rooms]
-    assert levels, f"say in LEVELS how high {room} stands"
+    assert levels, f"LEVELS does not say how high {room} stands"
     return levels[0]
 
 
@@ -116,6 +117,19 @@ def test_store_and_broker_do_not_know_each_other(path: Path) -> None:
 def test_the_rules_import_the_contracts_and_nothing_else_of_ours(path: Path) -> None:
     ours = [m for m in imports_of(path) if m.partition(".")[0] in {"worker", "contracts"}]
     assert not [m for m in ours if not m.startswith(("contracts", "worker.rules"))]
+
+
+MAY_IMPORT_DEVTOOLS: Final = {("worker", "devtools"), ("worker", "cli.py")}
+
+
+@every([path for path in SOURCES if path.parts[:2] not in MAY_IMPORT_DEVTOOLS])
+def test_only_the_command_line_imports_the_development_tools(path: Path) -> None:
+    assert not [module for module in imports_of(path) if module.startswith("worker.devtools")]
+
+
+def test_no_two_modules_of_the_worker_have_the_same_file_name() -> None:
+    names = Counter(path.name for path in SOURCES if path.parts[0] == "worker")
+    assert [name for name, count in names.items() if count > 1] == ["__init__.py"]
 
 
 SERVICE_WITHOUT_DRIVERS: Final = ("announcement", "lanes", "pipeline", "recording")
