@@ -1,4 +1,4 @@
-"""A command of the worker as a child process, from start to end, with all that it says."""
+"""A command of the worker as a child process, from start to end, with everything it prints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 from tests.acceptance.processes import ROOT
 
 DEADLINE_SECONDS: Final = 40
-"""Only a test that fails waits as long."""
+"""Only a failing test waits this long."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Ended:
 
     @property
     def last_line(self) -> str:
-        """What it says at its end."""
+        """The last line of its standard error."""
         return self.errors.rstrip().rpartition("\n")[2]
 
     @property
     def everything(self) -> str:
-        """All that anybody could read."""
+        """Everything it printed."""
         return self.output + self.errors
 
 

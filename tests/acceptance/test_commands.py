@@ -1,4 +1,4 @@
-"""The commands for operators as processes: what they print, and the code with which they end."""
+"""The commands as processes: what they print, and the exit code with which they end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from worker.settings import Settings, environment_of
 
 @asynccontextmanager
 async def started(cinema: Cinema, *arguments: str) -> AsyncIterator[Process]:
-    """A command that runs, and does so no longer than the test."""
+    """A command that runs no longer than the test."""
     settings = Settings(
         amqp_url=cinema.amqp_url,
         mongodb_uri=cinema.mongodb_uri,
@@ -45,7 +45,7 @@ async def started(cinema: Cinema, *arguments: str) -> AsyncIterator[Process]:
 
 
 async def run(cinema: Cinema, *arguments: str) -> tuple[int | None, str, str]:
-    """Its code, and what it wrote to standard output and to standard error."""
+    """The exit code of a command, its standard output and its standard error."""
     async with started(cinema, *arguments) as process, asyncio.timeout(DEADLINE_SECONDS):
         output, errors = await process.communicate()
         return process.returncode, output.decode(), errors.decode()
@@ -100,7 +100,7 @@ async def test_a_signal_ends_an_audit_and_its_scan_at_once(
     cinema: Cinema, number: signal.Signals, code: int
 ) -> None:
     await cinema.database.create_collection("slow")
-    # A second for each movie, after each of which the server looks whether it shall go on.
+    # One second per movie; after each, the server checks whether it should go on.
     await cinema.database.slow.insert_many([{"_id": str(number)} for number in range(600)])
     body = "function() { sleep(1000); return true }"
     slowly = {"$expr": {"$function": {"body": body, "args": [], "lang": "js"}}}
