@@ -10,14 +10,14 @@ IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
 
-# Named after what the environment is made from, and where: a change of either file makes it anew,
-# a new checkout of the same content does not. It must hold a Python that is still there, too.
+# Named after what the environment is made from, and where: a change to either file makes it anew, a
+# new checkout of the same content does not. It must also hold a Python that still exists.
 INSTALLED := $(VENV)/installed-$(shell (pwd; cat pyproject.toml requirements.txt) | cksum | tr ' ' -)
 ifneq ($(shell test -x $(BIN)/python && echo usable),usable)
 .PHONY: $(INSTALLED)
 endif
 
-# For `make fuzz` alone, and only to be had for Linux on x86-64.
+# For `make fuzz` alone; it exists only for Linux on x86-64.
 FUZZER := atheris==3.0.0
 
 .DEFAULT_GOAL := help
@@ -29,7 +29,7 @@ help: ## show this
 setup: $(INSTALLED) ## install all that the other targets need: .venv, RabbitMQ, MongoDB
 	@$(INSTALL_SERVERS)
 
-demo: setup ## a premiere night on real servers, audited from outside (ARGS="--requests 5000")
+demo: setup ## a premiere rush on real servers, audited from outside (ARGS="--requests 5000")
 	$(BIN)/reservation-worker demo $(ARGS)
 
 test: setup ## every test, on real servers (ARGS="-k settings -x")
@@ -49,16 +49,16 @@ fuzz: setup ## a coverage-guided fuzzer over what others send (ARGS="--seconds 3
 		--no-input --disable-pip-version-check $(FUZZER)
 	nice -n 19 $(BIN)/python -m tests.fuzz $(ARGS)
 
-lint: $(INSTALLED) ## what ruff and mypy say
+lint: $(INSTALLED) ## check the code with ruff and mypy
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
 
-format: $(INSTALLED) ## let ruff format the code and mend what it safely can
+format: $(INSTALLED) ## format the code with ruff, and fix what it safely can
 	$(BIN)/python -m ruff check --fix
 	$(BIN)/python -m ruff format
 
-clean: ## remove what was made here, but no package of the system
+clean: ## remove what was made here, but no system packages
 	rm -rf $(VENV) dist .fuzz .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -104,7 +104,7 @@ endef
 
 # Takes the names of Debian packages. Their services do not start, as every server here is a private
 # one: policy-rc.d, which Debian's packages ask, forbids it for as long as this runs (one that is
-# already there is not touched), and the system's RabbitMQ does not start with the machine either.
+# already there is not touched), and the system's RabbitMQ is kept from starting at boot.
 define INSTALL_PACKAGES
 set -eu
 need() {
@@ -144,7 +144,7 @@ $$as_root sh -c '
 		chmod 755 $$policy
 	fi
 	export DEBIAN_FRONTEND=noninteractive
-	apt-get update || echo "trying with the lists of packages that are there"
+	apt-get update || echo "trying with the package lists that are there"
 	apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=300 "$$@"
 	case " $$* " in
 		*" rabbitmq-server "*) systemctl disable rabbitmq-server || : ;;

@@ -1,6 +1,7 @@
-"""The command line: what can be asked for, and with which exit code each command ends.
+"""The command line: the commands there are, and the exit code with which each ends.
 
 Reads the settings, calls the module that does the work, and turns a WorkerError into one line.
+Refuses to know how any of it is done.
 """
 
 from __future__ import annotations
@@ -8,18 +9,27 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
+import logging
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NoReturn
 
-from worker.commands.parsers import add_adopt, add_audit, add_dead_letters, add_replay
+from worker.commands.parsers.audit_parser import add_audit
+from worker.commands.parsers.dead_letters_parser import add_dead_letters
+from worker.commands.parsers.movies_parser import add_movies
+from worker.commands.parsers.publish_parser import add_publish
+from worker.commands.parsers.replay_parser import add_replay
+from worker.commands.parsers.run_parser import add_run
+from worker.commands.parsers.shared import Command, Commands, add_command, add_settings, at_least
 from worker.errors import (
     BrokerForbids,
     BrokerUnusable,
+    DevtoolsMissing,
     DrainTimedOut,
     StoreForbids,
     StoreUnusable,
@@ -27,10 +37,12 @@ from worker.errors import (
     causes,
 )
 from worker.logs import configure_logging
-from worker.settings import PREFIX, Settings, load_settings
+from worker.settings import Settings, load_settings, unknown_variables
 
-Command = Coroutine[object, object, None]
+log: Final = logging.getLogger(__name__)
 
+DISTRIBUTION: Final = "reservation-worker"
+DEVTOOLS: Final = "worker.devtools"
 EXIT_CODES: Final = """\
 exit codes:
   0 stopped cleanly        3 RabbitMQ not usable     6 stop ran past the drain time
@@ -42,17 +54,6 @@ INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 """What a shell shows for a command ended by a signal: 128 and the signal's number."""
 
-_SETTING_HELP: Final = {
-    "amqp_url": "RabbitMQ, amqp:// or amqps://",
-    "mongodb_uri": "MongoDB replica set or sharded cluster",
-    "mongodb_database": "database name",
-    "batch_size": "most requests decided in one commit",
-    "prefetch": "unsettled deliveries a process may hold; 4 x batch size if not given",
-    "log_level": "DEBUG, INFO, WARNING or ERROR",
-    "log_format": "text or json; text on a terminal, else json, if not given",
-    "drain_seconds": "longest graceful stop",
-}
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
@@ -63,14 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             **{name: getattr(options, name, None) for name in Settings.model_fields}
         )
         configure_logging(settings.log_level, settings.effective_log_format)
+        for line in unknown_variables():
+            log.warning(line)
         _run(options.command_function(settings, options))
     except* WorkerError as failures:
-        # Task groups wrap what ended them; one cause is what a person can act on.
+        # A task group wraps the failures that ended it; a person can act on the first cause.
         failure = next(causes(failures))
         print(f"reservation-worker: {failure}{_hint(failure)}", file=sys.stderr, flush=True)
         exit_code = failure.exit_code if isinstance(failure, WorkerError) else CRASHED
         if isinstance(failure, DrainTimedOut):
-            # An orderly end would wait for the driver's threads, which may wait for a server.
+            # An orderly exit would wait for the driver's threads, which may wait for a server.
             os._exit(exit_code)
     except* KeyboardInterrupt:
         exit_code = INTERRUPTED
@@ -82,13 +85,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _hint(failure: BaseException) -> str:
     if isinstance(failure, BrokerForbids | StoreForbids):
         return ""
-    if isinstance(failure, BrokerUnusable | StoreUnusable):
+    is_unusable = isinstance(failure, BrokerUnusable | StoreUnusable)
+    if is_unusable and importlib.util.find_spec(DEVTOOLS):
         return " (`reservation-worker dev` starts both servers and a worker)"
     return ""
 
 
 def _run(command: Command) -> None:
-    """On uvloop where it exists: it takes less time for the frames of the broker."""
+    """Run it on uvloop where that is installed: it handles the broker's frames in less time."""
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if importlib.util.find_spec("uvloop"):
         factory = importlib.import_module("uvloop").new_event_loop
@@ -97,9 +101,9 @@ def _run(command: Command) -> None:
 
 
 async def _cancelled_by_sigterm(command: Command) -> None:
-    """As asyncio does it for Ctrl-C, so that servers are stopped and folders removed then too.
+    """Cancel the command on SIGTERM, as asyncio does on Ctrl-C, so that it cleans up after itself.
 
-    A worker that is running takes the signal itself, for a drain.
+    A running worker handles the signal itself, and drains.
     """
     task = asyncio.current_task()
     if task is not None:
@@ -107,46 +111,68 @@ async def _cancelled_by_sigterm(command: Command) -> None:
     await command
 
 
-# Each command imports its module when it is called, so that `run` in a small image needs neither
-# a terminal library nor embedded servers, and `--help` answers at once.
+# Only this module imports worker.devtools, and only when it is called, as it may be left out.
 
 
-def _run_service(settings: Settings, options: argparse.Namespace) -> Command:
-    if options.processes > 1:
-        from worker.service.supervisor import run_processes
-
-        return run_processes(settings, options.processes)
-    from worker.service.runtime import run_worker
-
-    return run_worker(settings, until_input_ends=options.until_input_ends)
+def add_dev(commands: Commands) -> None:
+    """Add ``dev``."""
+    dev = add_command(commands, "dev", "run both servers and a worker here, until Ctrl-C", _dev)
+    dev.add_argument("--folder", type=Path, help="keep the servers' data here (default: remove it)")
+    add_settings(dev, ("batch_size", "prefetch", "log_level", "log_format", "drain_seconds"))
 
 
 def _dev(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.devtools.dev import run_dev
+    with _devtools_needed():
+        from worker.devtools.dev import run_dev
 
     return run_dev(settings, options.folder)
 
 
+def add_demo(commands: Commands) -> None:
+    """Add ``demo``."""
+    demo = add_command(commands, "demo", "a premiere rush on real servers, audited", _demo)
+    demo.add_argument(
+        "--requests", type=at_least(1), default=20_000, help="requests to publish (20000)"
+    )
+    demo.add_argument("--workers", type=at_least(1), default=2, help="worker processes (2)")
+    demo.add_argument("--keep", action="store_true", help="keep the servers' data and logs")
+
+
 def _demo(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.devtools.demo import run_demo
+    with _devtools_needed():
+        from worker.devtools.demo import run_demo
 
     return run_demo(settings, requests=options.requests, workers=options.workers, keep=options.keep)
 
 
-def _import_movies(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.commands.import_movies import import_movies
+@contextmanager
+def _devtools_needed() -> Iterator[None]:
+    """Raises DevtoolsMissing where they were left out, as they are from the image."""
+    try:
+        yield
+    except ModuleNotFoundError as failure:
+        if failure.name is None or not failure.name.startswith(DEVTOOLS):
+            raise
+        raise DevtoolsMissing(
+            f"dev and demo need a checkout or the full package; this installation has no {DEVTOOLS}"
+        ) from failure
 
-    return import_movies(settings, options.file)
 
-
-def _publish(settings: Settings, options: argparse.Namespace) -> Command:
-    from worker.commands.publish import publish_requests
-
-    return publish_requests(settings, options.file, wait=options.wait)
+COMMANDS: Final = (
+    add_run,
+    add_dev,
+    add_demo,
+    add_movies,
+    add_publish,
+    add_audit,
+    add_dead_letters,
+    add_replay,
+)
+"""Each adds its command to the parser; the help lists them in this order."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """One that repeats no argument which may be a URL with a password in it."""
+    """A parser whose errors repeat no argument that may be a URL with a password in it."""
 
     def error(self, message: str) -> NoReturn:
         """Show what is wrong and end with exit code 2."""
@@ -157,85 +183,30 @@ class _Parser(argparse.ArgumentParser):
         super().error(message)
 
 
+class _ShowVersion(argparse.Action):
+    """Looks the version up only when it is asked for, so that no other command waits for it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> NoReturn:
+        """Print the distribution's name and version, and end with exit code 0."""
+        from importlib import metadata
+
+        try:
+            version = metadata.version(DISTRIBUTION)
+        except metadata.PackageNotFoundError:
+            version = "(not installed, so its version is unknown)"
+        print(DISTRIBUTION, version, flush=True)
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = _Parser(
-        prog="reservation-worker",
+        prog=DISTRIBUTION,
         description="Decides seat reservations from RabbitMQ in MongoDB.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_serving(commands)
-    _add_feeding(commands)
-    _add_settings(add_audit(commands), "mongodb_uri", "mongodb_database")
-    *looking, redriving = add_dead_letters(commands)
-    for command in looking:
-        _add_settings(command, "amqp_url")
-    for command in (redriving, add_replay(commands)):
-        _add_settings(command, "amqp_url", "mongodb_uri", "mongodb_database")
+    for add in COMMANDS:
+        add(commands)
     return parser
-
-
-def _add_serving(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    run = _command(commands, "run", "run the service", _run_service)
-    run.add_argument("--processes", type=_at_least(1), default=1, help="on this machine (1)")
-    run.add_argument("--until-input-ends", action="store_true", help=argparse.SUPPRESS)
-    _add_settings(run, *Settings.model_fields)
-
-    dev = _command(commands, "dev", "both servers and a worker here, until Ctrl-C", _dev)
-    dev.add_argument("--folder", type=Path, help="keep the servers' data here (default: nowhere)")
-    _add_settings(dev, "batch_size", "prefetch", "log_level", "log_format", "drain_seconds")
-
-    demo = _command(commands, "demo", "a premiere night on real servers, audited", _demo)
-    demo.add_argument("--requests", type=_at_least(1), default=20_000, help="default: 20000")
-    demo.add_argument("--workers", type=_at_least(1), default=2, help="worker processes (2)")
-    demo.add_argument("--keep", action="store_true", help="keep the servers' data and the logs")
-
-
-def _add_feeding(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    movies = commands.add_parser("movies", help="the catalogue: `movies import`, `movies adopt`")
-    catalogue = movies.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    summary = "add movies, time slots and capacities"
-    imports = _command(catalogue, "import", summary, _import_movies)
-    imports.add_argument("file", metavar="FILE", help="JSON, or JSON lines; - is standard input")
-    _add_settings(imports, "mongodb_uri", "mongodb_database")
-    _add_settings(add_adopt(catalogue), "mongodb_uri", "mongodb_database")
-
-    publish = _command(commands, "publish", "publish requests from a file", _publish)
-    publish.add_argument("file", metavar="FILE", help="JSON lines; - is standard input")
-    publish.add_argument("--wait", action="store_true", help="print outcomes until all are there")
-    _add_settings(publish, "amqp_url")
-
-
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    summary: str,
-    function: Callable[..., Command],
-) -> argparse.ArgumentParser:
-    added = commands.add_parser(name, help=summary, description=summary)
-    added.set_defaults(command_function=function)
-    return added
-
-
-def _add_settings(parser: argparse.ArgumentParser, *names: str) -> None:
-    """An option for each setting, with its environment variable and default beside it."""
-    group = parser.add_argument_group("settings (also from the environment and .env)")
-    for name in names:
-        variable, default = PREFIX + name.upper(), Settings.model_fields[name].default
-        shown = "" if default is None else f" (default: {default})"
-        group.add_argument(
-            "--" + name.replace("_", "-"),
-            metavar=name.rpartition("_")[2].upper(),
-            help=f"{_SETTING_HELP[name]} [{variable}]{shown}",
-        )
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def integer(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}")
-        return value
-
-    return integer

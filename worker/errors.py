@@ -6,18 +6,25 @@ catches a driver's error. A refused seat is not an error: it is an outcome.
     WorkerError
     ├── BadSettings            exit code 2
     ├── BadInput               exit code 2: a file given to a command is not what it should be
+    ├── DevtoolsMissing        exit code 2: `dev` or `demo` in an installation without them
     ├── BrokerUnusable         exit code 3 at the start, otherwise a reason to try again
-    │   ├── SessionLost        one of the two connections, or a channel, has gone
-    │   └── BrokerForbids      RabbitMQ is there, and does not let this user do what is needed
+    │   ├── SessionLost        one of the two connections, or a channel, is gone
+    │   └── BrokerForbids      RabbitMQ answers, but does not let this user do what is needed
     ├── StoreUnusable          exit code 4 at the start, otherwise a reason to try again
-    │   └── StoreForbids       MongoDB is there, and does not let this user do what is needed
+    │   └── StoreForbids       MongoDB answers, but does not let this user do what is needed
     ├── TopologyDiffers        exit code 5
     ├── DrainTimedOut          exit code 6
+    ├── OutcomesMissing        exit code 1: `publish --wait` saw no outcome for a request
+    ├── NotRecorded            exit code 1: `replay` was given a request id without an outcome
+    ├── NoSuchDeadLetter       exit code 1: `dead-letters show` was given an unknown id
+    ├── NotAdopted             exit code 1: `movies adopt` could not record every balance
+    ├── InvariantsViolated     exit code 1: `audit` found a violation
+    ├── PromiseBroken          exit code 1: the audit of `demo` found a violation
     ├── EmbeddedServerError    exit code 1: a server for `dev` or `demo` did not start
-    │   └── MissingServer      exit code 1: and this is the package to install
+    │   └── MissingServer      exit code 1: the program of a server is not installed
     └── CommitError            nothing was written
-        ├── Conflict           somebody else was faster: read again and decide again
-        └── Refused            MongoDB will not store this: retrying alone finds out which request
+        ├── Conflict           another writer was faster: read again and decide again
+        └── Refused            MongoDB will not store this: trying alone finds out which request
 """
 
 from __future__ import annotations
@@ -46,6 +53,12 @@ class BadInput(WorkerError):
     exit_code = 2
 
 
+class DevtoolsMissing(WorkerError):
+    """The development tools are not part of this installation."""
+
+    exit_code = 2
+
+
 class BrokerUnusable(WorkerError):
     """RabbitMQ cannot be reached, or refuses what the worker needs."""
 
@@ -53,7 +66,7 @@ class BrokerUnusable(WorkerError):
 
 
 class SessionLost(BrokerUnusable):
-    """A connection or channel to RabbitMQ has gone; what was unsettled will be delivered again."""
+    """A connection or channel to RabbitMQ is gone; what was unsettled will be delivered again."""
 
 
 class BrokerForbids(BrokerUnusable):
@@ -71,7 +84,7 @@ class StoreForbids(StoreUnusable):
 
 
 class TopologyDiffers(WorkerError):
-    """An exchange or queue with a name of ours exists with other arguments."""
+    """An exchange or queue of the worker exists with other arguments."""
 
     exit_code = 5
 
@@ -80,6 +93,30 @@ class DrainTimedOut(WorkerError):
     """What was in flight was not finished within the drain time; it will be delivered again."""
 
     exit_code = 6
+
+
+class OutcomesMissing(WorkerError):
+    """Requests that were published have no outcome."""
+
+
+class NotRecorded(WorkerError):
+    """Some of the requests have no recorded outcome."""
+
+
+class NoSuchDeadLetter(WorkerError):
+    """There is no dead letter with this id."""
+
+
+class NotAdopted(WorkerError):
+    """Some time slots have no opening balance that could be recorded."""
+
+
+class InvariantsViolated(WorkerError):
+    """What is stored violates an invariant."""
+
+
+class PromiseBroken(WorkerError):
+    """The audit of the demo found a violation."""
 
 
 class EmbeddedServerError(WorkerError):
@@ -103,7 +140,7 @@ class Refused(CommitError):
 
 
 def causes(failure: BaseException) -> Iterator[BaseException]:
-    """What ended a task group: the exceptions inside its groups, or the one that it is."""
+    """The exceptions inside a group and its inner groups, or else the failure itself."""
     if isinstance(failure, BaseExceptionGroup):
         for inner in failure.exceptions:
             yield from causes(inner)

@@ -14,7 +14,7 @@ NOISY_LIBRARIES: Final = ("aio_pika", "aiormq", "pymongo", "motor", "asyncio")
 
 
 def configure_logging(level: str, log_format: Literal["text", "json"]) -> None:
-    """Send everything to standard error; what a command answers goes to standard output."""
+    """Log to standard error; standard output is for the results of a command."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines() if log_format == "json" else logging.Formatter(TEXT_FORMAT))
     logging.basicConfig(level=level, handlers=[handler], force=True)
@@ -23,7 +23,7 @@ def configure_logging(level: str, log_format: Literal["text", "json"]) -> None:
 
 
 class _JsonLines(logging.Formatter):
-    """One object a line: time (RFC 3339), level, logger, message, and the exception if any."""
+    """One object per line: time (RFC 3339), level, logger, message, process, and any exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

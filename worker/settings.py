@@ -1,6 +1,7 @@
 """The settings of the service: environment variables, a ``.env`` file, and defaults.
 
-Nothing here is read at import, and no value that may hold a password is ever shown whole.
+Nothing is read at import, and no value that may hold a password is ever shown in full. Refuses to
+know what the settings are for.
 """
 
 from __future__ import annotations
@@ -8,56 +9,27 @@ from __future__ import annotations
 import os
 import re
 import sys
+from difflib import get_close_matches
 from typing import Annotated, Final, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    SettingsConfigDict,
+)
 
 from worker.errors import BadSettings
+from worker.redaction import without_password
 
 PREFIX: Final = "RESERVATION_"
 PREFETCH_BATCHES: Final = 4
-"""Batches held by default: one announced, one committed, and two arriving meanwhile."""
+"""Batches held by default: one being announced, one being committed, and two arriving."""
 
-_CREDENTIALS: Final = re.compile(r"^([a-z+]+:(?://)?)?.*@", re.IGNORECASE | re.DOTALL)
-_SECRET_OPTION: Final = re.compile(
-    r"([?&;][^=&;]*(?:password|secret|token)[^=&;]*=)([^&]*)", re.IGNORECASE
-)
-_AUTH_PROPERTIES: Final = re.compile(r"([?&;]authMechanismProperties=)([^&]*)", re.IGNORECASE)
-_PASSWORD: Final = re.compile(r"^[a-z+]+:(?://)?[^:@]*:(.*)@", re.IGNORECASE | re.DOTALL)
 _NO_PORT: Final = re.compile(r":(?!//)(?!\d+(?:[/?,]|$))[^/?,]+")
 _WHITE_SPACE: Final = re.compile(r"\s+")
-_FRAGMENT_CHARACTERS_MIN: Final = 3
-"""Shorter pieces of a password are in every sentence, and whoever sees them gone has seen them."""
-
-
-def without_password(url: str) -> str:
-    """The URL with ``***`` for whatever may be a secret, so that it may be logged.
-
-    Everything before the last ``@`` goes, not only a well-formed user and password: a URL that
-    is wrong is just the one that ends up in an error message.
-    """
-    shown = url
-    for secret in (_SECRET_OPTION, _AUTH_PROPERTIES):
-        shown = secret.sub(r"\1***", shown)
-    return _CREDENTIALS.sub(r"\1***@", shown)
-
-
-def without_secrets(text: str, url: str) -> str:
-    """What somebody else says about a URL, with ``***`` for each piece of a secret of the URL.
-
-    Pieces, because whoever did not understand the URL may have cut it anywhere.
-    """
-    secrets = [found[1] for found in _PASSWORD.finditer(url)]
-    for option in (_SECRET_OPTION, _AUTH_PROPERTIES):
-        secrets += [found[2] for found in option.finditer(url)]
-    forms = {form for secret in secrets for form in (secret, unquote(secret))}
-    pieces = {piece for form in forms for piece in re.split(r"\W+", form)}
-    for piece in sorted(pieces, key=len, reverse=True):
-        if len(piece) >= _FRAGMENT_CHARACTERS_MIN:
-            text = text.replace(piece, "***")
-    return text
 
 
 def _amqp_url(value: str) -> str:
@@ -65,7 +37,7 @@ def _amqp_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
         raise ValueError("not an AMQP URL")
-    _ = parts.port  # Raises ValueError for one that is no port number.
+    _ = parts.port  # Raises ValueError if it is not a port number.
     return value
 
 
@@ -77,9 +49,9 @@ def _mongodb_uri(value: str) -> str:
 
 
 def _require_escaped(url: str, ends: str) -> None:
-    """Raises ValueError if a password seems to go on behind what ends the host's part of a URL.
+    """Raise ValueError if a password seems to continue past a character that ends the host part.
 
-    A client would take the password's beginning for a port, and its end for a name, and say so.
+    A client would take the beginning of that password for a port, and show it in its error.
     """
     rest = re.sub(rf"^[a-z+]+://[^{ends}]*", "", url, flags=re.IGNORECASE)
     path, _, query = rest.partition("?")
@@ -106,7 +78,7 @@ _TAKES: Final = {
 
 
 class Settings(BaseSettings):
-    """How a worker runs; the names with ``RESERVATION_`` before them are environment variables."""
+    """How a worker runs; each field is also the environment variable ``RESERVATION_<FIELD>``."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
@@ -142,7 +114,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Read the settings; ``overrides`` come from the command line, None there means not given.
+    """Read the settings; ``overrides`` come from the command line, where None means not given.
 
     Raises BadSettings with one line that names each variable, what it holds and what it takes.
     """
@@ -154,8 +126,31 @@ def load_settings(**overrides: object) -> Settings:
         raise BadSettings("; ".join(lines)) from None
 
 
+def unknown_variables() -> list[str]:
+    """A line for each variable with our prefix that is not a setting, with the nearest setting.
+
+    Only names are shown, never a value, which may be a password under a misspelt name.
+    """
+    settings = [name.upper() for name in Settings.model_fields]
+    lines = []
+    for name in sorted(_given_names()):
+        nearest = get_close_matches(name.removeprefix(PREFIX), settings, n=1)
+        hint = f"; did you mean {PREFIX}{nearest[0]}?" if nearest else ""
+        lines.append(f"{name} is not a setting and is ignored{hint}")
+    return lines
+
+
+def _given_names() -> set[str]:
+    """The variables with our prefix that are not settings, from the environment and ``.env``."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    given = EnvSettingsSource(Settings).env_vars.keys() | DotEnvSettingsSource(Settings).env_vars
+    ours = {name.upper() for name in given} - known
+    # Where .env lacks the = after a name, what is read as the name may contain a URL.
+    return {re.sub(r"\W.*", "…", name, flags=re.DOTALL) for name in ours if name.startswith(PREFIX)}
+
+
 def environment_of(settings: Settings) -> dict[str, str]:
-    """These settings as an environment for a child process, with everything else it inherits."""
+    """The environment of a child process with these settings, and all else that it inherits."""
     own = {
         PREFIX + name.upper(): str(value)
         for name, value in settings.model_dump().items()
@@ -166,6 +161,6 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 def _explain(location: tuple[int | str, ...], held: object) -> str:
     name = str(location[0]) if location else "settings"
-    # Where a URL is wrong, a password may stand where its port should be.
+    # In a malformed URL, a password may be where the port should be.
     shown = _NO_PORT.sub(":***", _WHITE_SPACE.sub(" ", without_password(str(held))))
     return f"{PREFIX}{name.upper()} is {shown!r}; it takes {_TAKES.get(name, 'another value')}"

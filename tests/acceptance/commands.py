@@ -1,18 +1,18 @@
-"""A command of the worker as a child process, from start to end, with all that it says."""
+"""A command of the worker as a child process, from start to end, with everything it prints."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tests.acceptance.processes import ROOT
 
 DEADLINE_SECONDS: Final = 40
-"""Only a test that fails waits as long."""
+"""Only a failing test waits this long."""
 
 
 @dataclass(frozen=True)
@@ -25,23 +25,28 @@ class Ended:
 
     @property
     def last_line(self) -> str:
-        """What it says at its end."""
+        """The last line of its standard error."""
         return self.errors.rstrip().rpartition("\n")[2]
 
     @property
     def everything(self) -> str:
-        """All that anybody could read."""
+        """Everything it printed."""
         return self.output + self.errors
 
 
-async def run_command(settings: Mapping[str, str], *arguments: str, given: str = "") -> Ended:
-    """Run ``python -m worker`` to its end.
+async def run_command(
+    settings: Mapping[str, str],
+    *arguments: str,
+    given: str = "",
+    program: Sequence[str] = ("-m", "worker"),
+) -> Ended:
+    """Run ``python -m worker``, or another program, to its end.
 
     ``settings`` are environment variables without their prefix, ``given`` is its standard input.
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("RESERVATION_")}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "worker", *arguments),
+        *(sys.executable, *program, *arguments),
         cwd=ROOT,
         env={**inherited, **{f"RESERVATION_{name}": value for name, value in settings.items()}},
         stdin=asyncio.subprocess.PIPE,

@@ -1,10 +1,12 @@
-"""The commands for operators as processes: what they print, and the code with which they end."""
+"""The commands as processes: what they print, and the exit code with which they end."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
+import tomllib
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,13 +15,14 @@ from typing import Any
 import pytest
 
 from tests.acceptance.cinema import Cinema, request_for, slots
+from tests.acceptance.commands import run_command
 from tests.acceptance.processes import DEADLINE_SECONDS, ROOT
 from worker.settings import Settings, environment_of
 
 
 @asynccontextmanager
 async def started(cinema: Cinema, *arguments: str) -> AsyncIterator[Process]:
-    """A command that runs, and does so no longer than the test."""
+    """A command that runs no longer than the test."""
     settings = Settings(
         amqp_url=cinema.amqp_url,
         mongodb_uri=cinema.mongodb_uri,
@@ -42,13 +45,31 @@ async def started(cinema: Cinema, *arguments: str) -> AsyncIterator[Process]:
 
 
 async def run(cinema: Cinema, *arguments: str) -> tuple[int | None, str, str]:
-    """Its code, and what it wrote to standard output and to standard error."""
+    """The exit code of a command, its standard output and its standard error."""
     async with started(cinema, *arguments) as process, asyncio.timeout(DEADLINE_SECONDS):
         output, errors = await process.communicate()
         return process.returncode, output.decode(), errors.decode()
 
 
-async def test_an_operator_finds_what_went_wrong_and_what_to_do_about_it(cinema: Cinema) -> None:
+async def test_the_version_is_that_of_the_distribution() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    ended = await run_command({}, "--version")
+    assert (ended.code, ended.errors) == (0, "")
+    assert ended.output == f"{project['name']} {project['version']}\n"
+
+
+async def test_a_misspelt_setting_is_named_without_its_value() -> None:
+    secret = "amqp://user:hunter2@host/"
+    misspelt = {"AMQPURL": secret, "AMQP_URL": "amqp://127.0.0.1:1/", "LOG_FORMAT": "json"}
+    ended = await run_command(misspelt, "publish", "-")
+    first, *others = ended.errors.splitlines()
+    assert (ended.code, len(others)) == (3, 1)
+    assert json.loads(first)["level"] == "WARNING"
+    assert "RESERVATION_AMQPURL is not a setting and is ignored; did you mean" in first
+    assert "hunter2" not in ended.everything
+
+
+async def test_an_operator_sees_what_went_wrong_and_what_to_do(cinema: Cinema) -> None:
     movie = await cinema.show(*slots(10, booked=3))
     await cinema.client.leave_letters()
     await cinema.start_worker()
@@ -75,11 +96,11 @@ async def test_an_operator_finds_what_went_wrong_and_what_to_do_about_it(cinema:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-async def test_a_signal_ends_an_audit_at_once_however_long_its_scan_would_take(
+async def test_a_signal_ends_an_audit_and_its_scan_at_once(
     cinema: Cinema, number: signal.Signals, code: int
 ) -> None:
     await cinema.database.create_collection("slow")
-    # A second for each movie, after each of which the server looks whether it shall go on.
+    # One second per movie; after each, the server checks whether it should go on.
     await cinema.database.slow.insert_many([{"_id": str(number)} for number in range(600)])
     body = "function() { sleep(1000); return true }"
     slowly = {"$expr": {"$function": {"body": body, "args": [], "lang": "js"}}}

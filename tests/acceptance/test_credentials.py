@@ -1,7 +1,7 @@
 """A password in a URL is shown nowhere: not in a log line, an error, a help text or a warning.
 
-However odd the password and however wrong the URL, for every command that takes one. The servers
-that these URLs name are not there; those that are there and refuse are in test_fortress.py.
+However odd the password and however wrong the URL, for every command that takes one. No server is
+at these URLs; servers that refuse a password are left to the tests of secured servers.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ for settings, arguments in json.load(sys.stdin):
     print(f"=== {code}", flush=True)
     sys.stderr.flush()
 """
-"""Many commands in one process, because a Python takes longer to start than to refuse a URL."""
+"""Many commands in one process, because Python takes longer to start than to refuse a URL."""
 
 
 async def said(folder: Path, commands: Sequence[Command]) -> list[tuple[int, str]]:

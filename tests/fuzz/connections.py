@@ -11,7 +11,8 @@ from yarl import URL
 
 from tests.fuzz.choices import Choices
 from worker.errors import BadSettings
-from worker.settings import load_settings, without_password, without_secrets
+from worker.redaction import without_password, without_secrets
+from worker.settings import load_settings
 
 SECRET: Final = "hunter2"
 SCHEMES: Final = ("amqp", "amqps", "mongodb", "http", "")

@@ -13,9 +13,10 @@ from tests.acceptance.cinema import Cinema, request_for, slots
 from tests.conftest import Servers
 from tests.integration.movies import Database, book, book_meanwhile, insert, slot
 from tests.unit.values import ask
-from worker.commands.audit.adoption import NotAdopted, adopt_movies
-from worker.commands.audit.findings import InvariantsViolated, audit_database
+from worker.commands.audit.adoption import adopt_movies
+from worker.commands.audit.findings import audit_database
 from worker.commands.import_movies import import_movies
+from worker.errors import InvariantsViolated, NotAdopted
 from worker.settings import Settings
 from worker.store.store import Store
 

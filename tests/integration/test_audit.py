@@ -15,8 +15,8 @@ from tests.acceptance.cinema import Cinema, request_for, slots
 from tests.conftest import Servers
 from tests.integration.movies import Database, book, book_meanwhile, insert, slot
 from tests.unit.values import NOW, SECOND, ask, faulty
-from worker.commands.audit.findings import InvariantsViolated, audit_database
-from worker.errors import BadInput, StoreUnusable
+from worker.commands.audit.findings import audit_database
+from worker.errors import BadInput, InvariantsViolated, StoreUnusable
 from worker.settings import Settings
 from worker.store import audit as store_audit
 from worker.store.store import Store

@@ -24,8 +24,8 @@ from tests.acceptance.processes import ROOT
 from tests.unit.values import NOW
 from worker.broker.subscription import Received as Event
 from worker.commands import publish as publish_command
-from worker.commands.publish import Line, Outcomes, OutcomesMissing, chunks_of, publish_requests
-from worker.errors import BadInput, BrokerUnusable, SessionLost
+from worker.commands.publish import Line, Outcomes, chunks_of, publish_requests
+from worker.errors import BadInput, BrokerUnusable, OutcomesMissing, SessionLost
 from worker.settings import Settings, environment_of
 
 Document = dict[str, Any]

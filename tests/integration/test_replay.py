@@ -11,8 +11,8 @@ from tests.acceptance.cinema import Cinema, request_for, slots
 from tests.acceptance.client import EVENTS
 from tests.unit.values import NOW, SECOND
 from worker.commands import replay
-from worker.commands.replay import NotRecorded, replay_outcomes
-from worker.errors import BadInput, BrokerUnusable
+from worker.commands.replay import replay_outcomes
+from worker.errors import BadInput, BrokerUnusable, NotRecorded
 from worker.settings import Settings
 from worker.store import ledger as stored_ledger
 from worker.store.ledger import Selection

@@ -1,10 +1,11 @@
-"""Dependencies point down: who may import what, held by reading the imports of every file."""
+"""Dependencies point down: what may import what, held by reading the imports of every file."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -24,7 +25,7 @@ RABBITMQ_CLIENTS: Final = {"aio_pika", "aiormq", "pamqp"}
 DRIVERS: Final = MONGODB_DRIVERS | RABBITMQ_CLIENTS
 
 LEVELS: Final = (
-    {"contracts", "worker.errors"},
+    {"contracts", "worker.errors", "worker.redaction"},
     {"worker.rules", "worker.settings", "worker.logs"},
     {"worker.broker", "worker.store"},
     {"worker.service"},
@@ -52,7 +53,7 @@ def room_of(module: str) -> str:
 
 def level_of(room: str) -> int:
     levels = [level for level, rooms in enumerate(LEVELS) if room in rooms]
-    assert levels, f"say in LEVELS how high {room} stands"
+    assert levels, f"LEVELS does not say how high {room} stands"
     return levels[0]
 
 
@@ -118,12 +119,25 @@ def test_the_rules_import_the_contracts_and_nothing_else_of_ours(path: Path) -> 
     assert not [m for m in ours if not m.startswith(("contracts", "worker.rules"))]
 
 
+MAY_IMPORT_DEVTOOLS: Final = {("worker", "devtools"), ("worker", "cli.py")}
+
+
+@every([path for path in SOURCES if path.parts[:2] not in MAY_IMPORT_DEVTOOLS])
+def test_only_the_command_line_imports_the_development_tools(path: Path) -> None:
+    assert not [module for module in imports_of(path) if module.startswith("worker.devtools")]
+
+
+def test_no_two_modules_of_the_worker_have_the_same_file_name() -> None:
+    names = Counter(path.name for path in SOURCES if path.parts[0] == "worker")
+    assert [name for name, count in names.items() if count > 1] == ["__init__.py"]
+
+
 SERVICE_WITHOUT_DRIVERS: Final = ("announcement", "contention", "pipeline", "recording")
 VALUES_OF_THE_BROKER: Final = ("worker.broker.messages", "worker.broker.reply_address")
 
 
 @pytest.mark.parametrize("name", SERVICE_WITHOUT_DRIVERS)
-def test_the_service_knows_neither_a_driver_nor_the_modules_that_do(name: str) -> None:
+def test_the_service_knows_no_driver_and_no_module_that_does(name: str) -> None:
     path = Path("worker/service") / f"{name}.py"
     assert not roots_of(path) & DRIVERS
     rooms = [m for m in imports_of(path) if m.startswith(("worker.store", "worker.broker"))]
@@ -136,7 +150,7 @@ def test_the_decision_does_no_io_and_knows_no_clock() -> None:
     assert ".now(" not in (ROOT / "worker/rules/decision.py").read_text()
 
 
-def test_a_publisher_who_imports_the_contracts_loads_no_driver_and_no_worker() -> None:
+def test_importing_the_contracts_loads_no_driver_and_no_worker() -> None:
     heavy = ("pymongo", "motor", "bson", "aio_pika", "aiormq", "worker", "pydantic_settings")
     program = f"import contracts, sys; print([m for m in {heavy!r} if m in sys.modules])"
     loaded = subprocess.run(
@@ -158,7 +172,7 @@ def test_the_help_of_the_command_loads_no_driver() -> None:
 
 
 @every(SOURCES + TESTS)
-def test_a_file_opens_with_a_paragraph_and_has_no_more_than_300_lines(path: Path) -> None:
+def test_a_file_has_a_docstring_and_no_more_than_300_lines(path: Path) -> None:
     text = (ROOT / path).read_text()
     assert ast.get_docstring(ast.parse(text)), f"{path} does not say what it is for"
     assert len(text.splitlines()) <= LINES_MAX

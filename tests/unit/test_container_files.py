@@ -48,7 +48,7 @@ def test_no_package_is_pinned_twice() -> None:
 
 
 @pytest.mark.parametrize("asked", asked_for(), ids=lambda asked: asked.name)
-def test_each_dependency_is_pinned_within_the_range_and_for_the_systems_it_is_asked_for(
+def test_each_dependency_is_pinned_as_it_is_asked_for(
     asked: Requirement,
 ) -> None:
     (pinned,) = (pin for pin in map(Requirement, pins()) if pin.name == asked.name)
@@ -62,6 +62,15 @@ def test_the_image_is_made_from_every_package_of_the_wheel() -> None:
     packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 
     assert set(packages) <= set(files_of_the_project_in_the_image())
+
+
+def test_the_builder_is_not_sent_the_tools_of_development() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+
+    # The last line that matches a file is the one that counts.
+    assert lines.index("worker/devtools") > lines.index("!worker")
+    assert not [line for line in lines if line.startswith("!worker/")]
+    assert (ROOT / "worker" / "devtools").is_dir()
 
 
 def test_the_builder_is_sent_what_it_copies_and_nothing_else() -> None:
@@ -78,7 +87,7 @@ def test_the_builder_is_sent_what_it_copies_and_nothing_else() -> None:
     assert all((ROOT / name).exists() for name in files_of_the_project_in_the_image())
 
 
-def test_the_image_runs_a_command_of_the_project_as_a_user_that_is_not_root() -> None:
+def test_the_image_runs_the_command_as_a_user_other_than_root() -> None:
     (command,) = PROJECT["project"]["scripts"]
 
     assert f'\nENTRYPOINT ["{command}"]\n' in DOCKERFILE
@@ -100,7 +109,7 @@ def test_a_stopping_worker_has_more_time_than_its_drain_may_take() -> None:
     assert float(grace_seconds) > float(drain_seconds)
 
 
-def test_the_worker_is_given_the_replica_set_that_the_health_check_makes() -> None:
+def test_the_worker_is_given_the_replica_set_of_the_health_check() -> None:
     (host, replica_set) = re.findall(r"mongodb://([\w:]+)/\?replicaSet=(\w+)", COMPOSE)[0]
 
     assert f'_id: "{replica_set}"' in COMPOSE

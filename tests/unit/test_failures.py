@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
+import pkgutil
+import re
 import ssl
 from types import ModuleType
 from typing import Any, Final, cast
@@ -18,6 +21,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
+import worker
 from worker import errors
 from worker.broker import client_failures as broker
 from worker.errors import BrokerUnusable, Conflict, Refused, SessionLost, StoreUnusable, WorkerError
@@ -163,9 +167,27 @@ def test_a_failure_without_a_message_is_explained_by_its_name() -> None:
     assert broker.explain(None)
 
 
-OURS: Final = [
-    cls for cls in vars(errors).values() if inspect.isclass(cls) and issubclass(cls, WorkerError)
-]
+def errors_below(cls: type[WorkerError]) -> set[type[WorkerError]]:
+    """The class and all that derive from it in the worker, whatever module they are in."""
+    derived = [errors_below(one) for one in cls.__subclasses__()]
+    return {one for one in {cls}.union(*derived) if one.__module__.startswith("worker.")}
+
+
+for module in pkgutil.walk_packages(worker.__path__, "worker."):
+    importlib.import_module(module.name)
+OURS: Final = sorted(errors_below(WorkerError), key=lambda cls: cls.__name__)
+
+
+def drawn_errors() -> dict[str, str]:
+    """The name of each error class that the tree in ``worker/errors.py`` draws, and its parent."""
+    parents: dict[str, str] = {}
+    branch: list[str] = []
+    for indent, name in re.findall(
+        r"^    ([│├└─ ]*)([A-Z]\w+)", errors.__doc__ or "", re.MULTILINE
+    ):
+        branch[len(indent) // 4 :] = [name]
+        parents[name] = branch[-2] if indent else "Exception"
+    return parents
 
 
 @pytest.mark.parametrize("cls", OURS, ids=lambda cls: cls.__name__)
@@ -174,6 +196,11 @@ def test_every_error_of_ours_explains_itself_and_has_an_exit_code(cls: type[Work
     assert str(cls()) == cls.__doc__.strip()
     assert str(cls("in particular")) == "in particular"
     assert cls.exit_code in {1, 2, 3, 4, 5, 6}
+
+
+def test_every_error_of_ours_stands_in_the_tree_of_errors() -> None:
+    assert {cls.__module__ for cls in OURS} == {"worker.errors"}
+    assert drawn_errors() == {cls.__name__: cls.__bases__[0].__name__ for cls in OURS}
 
 
 def test_the_exit_codes_are_those_of_the_contract() -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from contracts import messages
 from tests.fuzz.seeds import SEEDS, WORDS
 from tests.fuzz.targets import TARGETS
-from worker import settings
+from worker import redaction
 from worker.broker.wire import decoding as reading
 from worker.commands import movie_file
 from worker.rules import decision
@@ -111,7 +111,7 @@ MISTAKES: Final[dict[str, tuple[str, object, str, object]]] = {
     ),
     "a secret among the options": (
         "connections",
-        settings,
+        redaction,
         "_SECRET_OPTION",
         re.compile("(no)(thing)"),
     ),

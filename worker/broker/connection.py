@@ -13,7 +13,7 @@ from yarl import URL
 from worker.broker.client_failures import explain, translated_failures
 from worker.broker.wire.demultiplexer import Demultiplexer
 from worker.errors import BrokerUnusable
-from worker.settings import without_password, without_secrets
+from worker.redaction import without_password, without_secrets
 
 CONNECT_TIMEOUT_SECONDS: Final = 8
 """Together with the longest wait between two attempts, this is less than the 15 s within which a

@@ -1,4 +1,4 @@
-"""Asking before something is done that cannot be taken back."""
+"""Asks before something is done that cannot be undone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.errors import BadInput
 
 
 async def require_consent(question: str, *, given: bool) -> bool:
-    """Whether to go on: it is ``given`` already, or somebody at the terminal says yes.
+    """Whether to go on: consent is ``given`` already, or somebody at the terminal says yes.
 
     Raises BadInput where there is no terminal to ask at.
     """
@@ -24,15 +24,15 @@ async def require_consent(question: str, *, given: bool) -> bool:
 
 
 async def _line_of_input() -> str:
-    """Waits without a thread, which Ctrl-C would have to wait for."""
+    """Wait without a thread, as Ctrl-C would have to wait for it."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), readable.set)
-    # uvloop makes it non-blocking, and with it whatever else writes to the same terminal.
+    # uvloop makes it non-blocking, and with it everything that writes to the same terminal.
     os.set_blocking(sys.stdin.fileno(), True)
     try:
         await readable.wait()
     finally:
         loop.remove_reader(sys.stdin.fileno())
-    # A terminal gives whole lines, so this does not wait.
+    # A terminal delivers whole lines, so this does not block.
     return sys.stdin.readline()

@@ -28,7 +28,7 @@ from worker.broker.messages import Message
 from worker.broker.publisher import Publisher, open_publisher
 from worker.broker.subscription import MessageSource, Received, subscribe
 from worker.commands.terminal import print_line
-from worker.errors import BadInput, BrokerUnusable, SessionLost, WorkerError
+from worker.errors import BadInput, BrokerUnusable, OutcomesMissing, SessionLost
 from worker.settings import Settings
 
 STANDARD_INPUT: Final = "-"
@@ -41,10 +41,6 @@ FAULTS_SHOWN_MAX: Final = 5
 
 QUIET_SECONDS: Final = 60
 """Without an outcome of these requests; a running worker has one within a few seconds."""
-
-
-class OutcomesMissing(WorkerError):
-    """Requests that were published have no outcome."""
 
 
 class MovieReference(BaseModel):

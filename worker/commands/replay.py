@@ -18,7 +18,7 @@ from contracts import OutcomeEvent, topology
 from worker.broker.messages import Delivery, Message
 from worker.broker.publisher import open_publisher
 from worker.commands.prompt import require_consent
-from worker.errors import BadInput, BrokerUnusable, WorkerError
+from worker.errors import BadInput, BrokerUnusable, NotRecorded
 from worker.service.announcement import outcome_events
 from worker.settings import Settings
 from worker.store.ledger import Ledger, Selection, open_ledger
@@ -28,10 +28,6 @@ CONFIRM_ABOVE: Final = 1000
 MISSING_SHOWN_MAX: Final = 5
 
 NO_DELIVERY: Final = Delivery(tag=0, body=b"")
-
-
-class NotRecorded(WorkerError):
-    """Some of the requests have no recorded outcome."""
 
 
 def event_of(outcome: OutcomeEvent) -> Message:

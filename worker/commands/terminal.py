@@ -1,7 +1,7 @@
-"""Printing: text from strangers, made safe to look at on a terminal, and lines into a pipe.
+"""Prints lines, with text from strangers made safe to show on a terminal.
 
-What a publisher wrote may hold escape sequences that recolour a terminal, or worse, and characters
-that turn the direction of writing round. They are shown as what they are.
+What a publisher wrote may contain escape sequences that recolour a terminal, or worse, and
+characters that reverse the direction of writing. They are shown as escapes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from worker.errors import WorkerError
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """The text, with escapes for whatever does not print, but for the characters to ``keep``."""
+    """The text, with escapes for characters that do not print, except for those to ``keep``."""
     if text.isprintable():
         return text
     return "".join(
@@ -24,11 +24,11 @@ def printable(text: str, *, keep: str = "") -> str:
 
 
 def print_line(text: str, what: str = "the lines") -> None:
-    """Print a line on standard output; raises WorkerError when nobody reads it any more."""
+    """Print a line on standard output; raises WorkerError if its reader is gone."""
     try:
         print(text, flush=True)
     except OSError as failure:
-        # Else the end of the process tries to print it once more, and fails with a code of its
+        # Otherwise Python flushes the line again at its exit, and fails with an exit code of its
         # own: https://docs.python.org/3/library/signal.html#note-on-sigpipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise WorkerError(f"{what} cannot be printed: {failure.strerror}") from failure
@@ -44,7 +44,7 @@ def _escaped(character: str) -> str:
 
 
 def listed(summary: str, lines: Sequence[str], lines_max: int) -> str:
-    """The summary and its lines, indented below it; of too many only how many more there are."""
+    """The summary with its lines indented below it; beyond ``lines_max``, only their number."""
     hidden = len(lines) - lines_max
     more = [f"and {hidden} more"] if hidden > 0 else []
     return "\n  ".join([summary, *lines[:lines_max], *more])

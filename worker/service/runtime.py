@@ -24,11 +24,12 @@ from worker.errors import (
     TopologyDiffers,
     causes,
 )
+from worker.redaction import without_password
 from worker.service.backoff import backoff, seconds_after
 from worker.service.pipeline import Pipeline
 from worker.service.recording import Recorder
 from worker.service.signals import end_of_input, stop_signals
-from worker.settings import Settings, without_password
+from worker.settings import Settings
 from worker.store.store import Store
 
 log: Final = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import PyMongoError
 
 from worker.errors import StoreUnusable
-from worker.settings import without_secrets
+from worker.redaction import without_secrets
 from worker.store.documents import Document
 
 log: Final = logging.getLogger(__name__)

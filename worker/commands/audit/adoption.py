@@ -16,16 +16,12 @@ from worker.commands.audit.movies import AuditedMovie
 from worker.commands.audit.progress import require_data, track
 from worker.commands.audit.reconciliation import Reconciler
 from worker.commands.terminal import printable
-from worker.errors import WorkerError
+from worker.errors import NotAdopted
 from worker.settings import Settings
 from worker.store.audit import OPENING_BALANCES, AuditReader, OpeningBalance, open_audit_reader
 
 RECORDED_AT_ONCE: Final = 1000
 REFUSED_SHOWN_MAX: Final = 20
-
-
-class NotAdopted(WorkerError):
-    """Some time slots have no opening balance that could be recorded."""
 
 
 @dataclass(slots=True)

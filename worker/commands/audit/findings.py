@@ -20,16 +20,12 @@ from worker.commands.audit.progress import require_data, track
 from worker.commands.audit.reconciliation import Reconciler
 from worker.commands.audit.violations import INVARIANTS, Invariant, Violation
 from worker.commands.terminal import print_line
-from worker.errors import WorkerError
+from worker.errors import InvariantsViolated
 from worker.settings import Settings
 from worker.store.audit import open_audit_reader
 
 VIOLATIONS_SHOWN_MAX: Final = 100
 """By default; a database that was only partly restored has one for each time slot."""
-
-
-class InvariantsViolated(WorkerError):
-    """What is stored is not what it should be."""
 
 
 class Findings:

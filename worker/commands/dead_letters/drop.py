@@ -1,12 +1,12 @@
-"""`dead-letters drop`: takes dead letters out of the queue for good."""
+"""``dead-letters drop``: removes dead letters for good."""
 
 from __future__ import annotations
 
 from contextlib import aclosing
 
 from worker.broker.dead_letters import open_dead_letters
-from worker.commands.dead_letters.redrive import counted
-from worker.commands.dead_letters.selection import Filter, read_through
+from worker.commands.dead_letters.selection import Selection, read_through
+from worker.commands.dead_letters.show import print_counts
 from worker.commands.prompt import require_consent
 from worker.errors import BadInput
 from worker.settings import Settings
@@ -14,23 +14,24 @@ from worker.settings import Settings
 
 async def drop_dead_letters(
     settings: Settings,
-    choice: Filter,
+    selection: Selection,
     *,
     everything: bool = False,
     dry_run: bool = False,
     yes: bool = False,
 ) -> None:
-    """The command: count, ask, and drop what is chosen; never more dead letters than were counted.
+    """The command: count, ask, and drop what is selected, and no more than was counted.
 
-    Raises BadInput for no choice and where there is nobody to ask, BrokerUnusable.
+    Raises BadInput if nothing is selected by an option, or if there is no terminal to ask at;
+    BrokerUnusable.
     """
-    if everything == (choice != Filter()):
+    if everything != selection.is_everything:
         raise BadInput("say which dead letters: --error, --movie or --id, or else --all")
-    found = await counted(settings, choice)
-    most = found.counts.chosen.total()
-    question = f"Drop {most:,} of {found.counts.seen.total():,} dead letters for good?"
-    if dry_run or not most or not await require_consent(question, given=yes):
-        print(f"nothing was dropped of {most:,} dead letters that are chosen", flush=True)
+    counts = await print_counts(settings, selection)
+    counted = counts.selected.total()
+    question = f"Drop {counted:,} of {counts.seen.total():,} dead letters for good?"
+    if dry_run or not counted or not await require_consent(question, given=yes):
+        print(f"nothing was dropped of {counted:,} selected dead letters", flush=True)
         return
     dropped_count = 0
     async with (
@@ -38,7 +39,8 @@ async def drop_dead_letters(
         aclosing(read_through(queue, "dropping")) as pages,
     ):
         async for page in pages:
-            chosen = [one for one in page if choice.takes(one)][: most - dropped_count]
-            await queue.remove(one.dead_letter for one in chosen)
-            dropped_count += len(chosen)
+            selected = [found for found in page if selection.includes(found)]
+            dropped = selected[: counted - dropped_count]
+            await queue.remove(found.raw for found in dropped)
+            dropped_count += len(dropped)
     print(f"dropped {dropped_count:,} dead letters", flush=True)

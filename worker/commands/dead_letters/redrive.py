@@ -1,8 +1,8 @@
-"""`dead-letters redrive`: sends dead letters back as they were, or publishes the outcome they have.
+"""``dead-letters redrive``: sends dead letters back, or publishes the outcome they have already.
 
 A dead letter leaves the queue only when the broker has confirmed what takes its place. A process
-that dies in between leaves both, which does no harm: the request is told by its id, the event by
-its.
+that dies in between leaves both, which does no harm: a repeated request is recognised by its id,
+and so is a repeated event.
 """
 
 from __future__ import annotations
@@ -17,17 +17,11 @@ from worker.broker.dead_letters import DeadLetter, DeadLetterQueue, open_dead_le
 from worker.broker.messages import Message
 from worker.broker.replies import Replies
 from worker.broker.reply_address import reply_address
-from worker.commands.dead_letters.selection import (
-    Filter,
-    ReadDeadLetter,
-    Survey,
-    read_through,
-    survey,
-)
-from worker.commands.dead_letters.show import counts_table, tables
+from worker.commands.dead_letters.selection import ReadDeadLetter, Selection, read_through
+from worker.commands.dead_letters.show import print_counts
 from worker.commands.prompt import require_consent
 from worker.errors import BrokerUnusable
-from worker.rules.decision import repeated
+from worker.rules.decision import Reused, repeated
 from worker.service.announcement import outcome_events
 from worker.settings import Settings
 from worker.store.ledger import Ledger, open_ledger
@@ -42,16 +36,16 @@ class SendBack:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The dead letter stays: a worker would only make the same dead letter again."""
+    """The dead letter stays: a worker would only turn the request into the same one again."""
 
 
 Plan = SendBack | OutcomeEvent | Leave
-"""What is to become of a dead letter; an outcome is published."""
+"""What to do with a dead letter; an outcome is published."""
 
 
 @dataclass(slots=True)
 class Redriven:
-    """What became of the dead letters that were chosen."""
+    """What became of the dead letters that were selected."""
 
     sent_back_count: int = 0
     published_count: int = 0
@@ -76,17 +70,16 @@ class Redriven:
 
 
 def plan_for(dead_letter: ReadDeadLetter, recorded: OutcomeEvent | None) -> Plan:
-    """What is to become of a dead letter whose request id has this outcome in the ledger, or
-    none."""
+    """What to do with a dead letter, given the outcome that the ledger has for its request id."""
     if isinstance(dead_letter.request, UnreadableRequest) or recorded is None:
         return SendBack()
-    # The outcome may be that of another request, which had the id first.
-    answer = repeated(dead_letter.request, recorded)
-    return answer if isinstance(answer, OutcomeEvent) else Leave()
+    # The rule says whether this outcome is that of the request, or of an earlier one with its id.
+    decision = repeated(dead_letter.request, recorded)
+    return Leave() if isinstance(decision, Reused) else decision
 
 
 def messages_for(dead_letter: DeadLetter, plan: Plan) -> list[Message]:
-    """What takes the place of a dead letter, and after it a reply, if one was asked for."""
+    """What takes the place of a dead letter, followed by a reply if one was asked for."""
     match plan:
         case OutcomeEvent():
             return outcome_events(dead_letter.delivery, plan)
@@ -97,7 +90,7 @@ def messages_for(dead_letter: DeadLetter, plan: Plan) -> list[Message]:
 
 
 def request_in(dead_letter: DeadLetter) -> Message:
-    """The request as it was, without what was written on the dead letter about it."""
+    """The request as it was, without the headers about the error."""
     delivery = dead_letter.delivery
     return Message(
         exchange=topology.REQUESTS,
@@ -113,99 +106,89 @@ def request_in(dead_letter: DeadLetter) -> Message:
 
 
 async def redrive_dead_letters(
-    settings: Settings, choice: Filter, *, dry_run: bool = False, yes: bool = False
+    settings: Settings, selection: Selection, *, dry_run: bool = False, yes: bool = False
 ) -> None:
-    """The command: count, ask, and redrive what is chosen of the dead letters that are there now.
+    """The command: count, ask, and redrive what is selected of the dead letters that are there now.
 
-    Raises BadInput where there is nobody to ask, StoreUnusable, BrokerUnusable; what was not
-    confirmed until then is still a dead letter.
+    Raises BadInput if there is no terminal to ask at, StoreUnusable, BrokerUnusable; what was not
+    confirmed by then is still a dead letter.
     """
     async with open_ledger(settings.mongodb_uri, settings.mongodb_database) as ledger:
-        most = None
+        agreed_count = None
         if not yes and not dry_run:
-            found = await counted(settings, choice)
-            most = found.counts.chosen.total()
-            if not most:
-                print("no dead letter is chosen, and none was touched", flush=True)
+            counts = await print_counts(settings, selection)
+            agreed_count = counts.selected.total()
+            if not agreed_count:
+                print("no dead letter is selected; nothing was done", flush=True)
                 return
-            question = f"Redrive {most:,} of {found.counts.seen.total():,} dead letters?"
+            question = f"Redrive {agreed_count:,} of {counts.seen.total():,} dead letters?"
             if not await require_consent(question, given=False):
                 print("nothing was done", flush=True)
                 return
         async with open_dead_letters(settings.amqp_url) as queue:
-            work = _Redriving(queue, ledger, Replies(settings.amqp_url), dry_run=dry_run, most=most)
-            await work.run(choice)
-    print(_summary(work.done, dry_run=dry_run), flush=True)
-    if work.done.refused_count:
+            replies = Replies(settings.amqp_url)
+            redriving = _Redriving(queue, ledger, replies, dry_run, agreed_count)
+            await redriving.run(selection)
+    done = redriving.done
+    print(_summary(done, dry_run=dry_run), flush=True)
+    if done.refused_count:
         raise BrokerUnusable(
-            f"RabbitMQ takes no message for {work.done.refused_count:,} dead letters, which are "
+            f"RabbitMQ refused the messages for {done.refused_count:,} dead letters, which are "
             "still there: a queue is full"
         )
 
 
-async def counted(settings: Settings, choice: Filter) -> Survey:
-    """Look at all dead letters and print how many there are of each error, and how many are
-    chosen."""
-    async with open_dead_letters(settings.amqp_url) as queue:
-        found = await survey(queue, choice, 0)
-    tables().print(counts_table(found.counts))
-    return found
-
-
 class _Redriving:
-    """Carries the dead letters through, a page at a time."""
+    """Redrives dead letters, a page at a time."""
 
     def __init__(
         self,
         queue: DeadLetterQueue,
         ledger: Ledger,
         replies: Replies,
-        *,
         dry_run: bool,
-        most: int | None,
+        agreed_count: int | None,
     ) -> None:
         self._queue = queue
         self._ledger = ledger
         self._replies = replies
         self._dry_run = dry_run
-        self._most = most
+        self._agreed_count = agreed_count
         self.done = Redriven()
 
-    async def run(self, choice: Filter) -> None:
-        """Redrive what is chosen, and no more dead letters than somebody agreed to."""
+    async def run(self, selection: Selection) -> None:
+        """Redrive what is selected, and no more dead letters than were agreed to."""
         try:
             async with aclosing(read_through(self._queue, "redriving")) as pages:
                 async for page in pages:
-                    room = None if self._most is None else self._most - self.done.total
-                    await self._redrive([one for one in page if choice.takes(one)][:room])
+                    selected = [found for found in page if selection.includes(found)]
+                    await self._redrive(selected[: self._remaining_count()])
         finally:
             await self._replies.close()
 
+    def _remaining_count(self) -> int | None:
+        return None if self._agreed_count is None else self._agreed_count - self.done.total
+
     async def _redrive(self, dead_letters: Sequence[ReadDeadLetter]) -> None:
-        ids = {
-            dead_letter.request_id
-            for dead_letter in dead_letters
-            if dead_letter.request_id is not None
-        }
+        ids = {found.request_id for found in dead_letters if found.request_id is not None}
         recorded = await self._ledger.outcomes(ids)
-        plans = [
-            plan_for(dead_letter, recorded.get(dead_letter.request_id or ""))
-            for dead_letter in dead_letters
-        ]
+        plans = [plan_for(found, recorded.get(found.request_id or "")) for found in dead_letters]
         if self._dry_run:
             for plan in plans:
                 self.done.note(plan, confirmed=True)
-            return
-        replacements = [
-            messages_for(o.dead_letter, p) for o, p in zip(dead_letters, plans, strict=True)
-        ]
-        confirmed = iter(await self._queue.publish([some[0] for some in replacements if some]))
-        for dead_letter, plan, some in zip(dead_letters, plans, replacements, strict=True):
-            is_replaced = bool(some) and next(confirmed)
+        else:
+            raw = (found.raw for found in dead_letters)
+            await self._carry_out(list(zip(raw, plans, strict=True)))
+
+    async def _carry_out(self, plans: Sequence[tuple[DeadLetter, Plan]]) -> None:
+        messages_of = [messages_for(dead_letter, plan) for dead_letter, plan in plans]
+        confirmed = iter(await self._queue.publish([m[0] for m in messages_of if m]))
+        for (dead_letter, plan), messages in zip(plans, messages_of, strict=True):
+            is_replaced = bool(messages) and next(confirmed)
             self.done.note(plan, confirmed=is_replaced)
             if is_replaced:
-                await self._queue.remove([dead_letter.dead_letter])
-                await self._replies.send(some[1:])
+                await self._queue.remove([dead_letter])
+                await self._replies.send(messages[1:])
 
 
 def _summary(done: Redriven, *, dry_run: bool) -> str:

@@ -1,7 +1,7 @@
-"""`dead-letters list` and `show`: dead letters as a person can read them, safely.
+"""``dead-letters list`` and ``show``: dead letters as a person can read them, safely.
 
-Whatever a publisher wrote is shown with its control characters escaped, so that no dead letter can
-play tricks with the terminal of who reads it.
+What a publisher wrote is shown with its control characters escaped, so that no dead letter can play
+tricks on the reader's terminal.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from rich.text import Text
 
 from contracts import topology
 from worker.broker.dead_letters import open_dead_letters
-from worker.commands.dead_letters.selection import Counts, Filter, ReadDeadLetter, survey
+from worker.commands.dead_letters.selection import Counts, ReadDeadLetter, Selection, survey
 from worker.commands.terminal import print_line, printable, shortened
-from worker.errors import WorkerError
+from worker.errors import NoSuchDeadLetter
 from worker.settings import Settings
 
 DEAD_LETTERS_SHOWN_MAX: Final = 20
@@ -29,72 +29,76 @@ PIPE_COLUMNS: Final = 500
 DETAIL_CHARACTERS_MAX: Final = 100
 
 
-class NoSuchDeadLetter(WorkerError):
-    """There is no dead letter of this id."""
+async def list_dead_letters(settings: Settings, selection: Selection, *, limit: int) -> None:
+    """The command: how many dead letters there are of each error, and the first of those selected.
 
-
-async def list_dead_letters(settings: Settings, choice: Filter, *, limit: int) -> None:
-    """The command: how many dead letters there are of each error, and the first of those chosen.
-
-    Raises BrokerUnusable, also while somebody else takes dead letters.
+    Raises BrokerUnusable, also while the queue has another consumer.
     """
     async with open_dead_letters(settings.amqp_url) as queue:
-        found = await survey(queue, choice, limit)
-    console = tables()
-    console.print(counts_table(found.counts))
+        found = await survey(queue, selection, limit)
+    console = _tables()
+    console.print(_counts_table(found.counts))
     if found.first:
         console.print(_dead_letters_table(found.first))
-    hidden = found.counts.chosen.total() - len(found.first)
+    hidden = found.counts.selected.total() - len(found.first)
     if hidden:
         print_line(f"and {hidden:,} more (see --limit)")
 
 
 async def show_dead_letter(settings: Settings, dead_letter_id: str) -> None:
-    """The command: one dead letter whole. Raises NoSuchDeadLetter, BrokerUnusable."""
+    """The command: one dead letter in full. Raises NoSuchDeadLetter, BrokerUnusable."""
     async with open_dead_letters(settings.amqp_url) as queue:
-        found = await survey(queue, Filter(ids=[dead_letter_id]), DEAD_LETTERS_SHOWN_MAX)
+        found = await survey(queue, Selection(ids=[dead_letter_id]), DEAD_LETTERS_SHOWN_MAX)
     if not found.first:
         raise NoSuchDeadLetter(
             f"none of the {found.counts.seen.total():,} dead letters has the id "
             f"{printable(dead_letter_id)}; `reservation-worker dead-letters list` shows their ids"
         )
-    for line in whole(found.first[0]):
+    for line in lines_of(found.first[0]):
         print_line(line)
-    count = found.counts.chosen.total()
+    count = found.counts.selected.total()
     if count > 1:
         names = ", ".join(dict.fromkeys(dead_letter.name for dead_letter in found.first))
         print_line(f"\n{count:,} dead letters have this id: {names}")
 
 
-def tables() -> Console:
-    """Standard output for tables; into a pipe no cell is folded, so that it can be searched."""
+async def print_counts(settings: Settings, selection: Selection) -> Counts:
+    """Print how many dead letters there are of each error, and how many of them are selected."""
+    async with open_dead_letters(settings.amqp_url) as queue:
+        found = await survey(queue, selection, 0)
+    _tables().print(_counts_table(found.counts))
+    return found.counts
+
+
+def _tables() -> Console:
+    """Standard output for tables; in a pipe no cell is folded, so that it can be searched."""
     return Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
 
 
-def counts_table(counts: Counts) -> Table:
-    """How many dead letters there are, and how many are chosen, by error."""
+def _counts_table(counts: Counts) -> Table:
+    """How many dead letters there are, and how many are selected, by error."""
     table = Table(title=topology.DEAD_LETTERS, title_justify="left")
     table.add_column("error")
     table.add_column("dead letters", justify="right")
-    table.add_column("chosen", justify="right")
+    table.add_column("selected", justify="right")
     for error, count in counts.seen.most_common():
-        table.add_row(Text(printable(error)), f"{count:,}", f"{counts.chosen[error]:,}")
+        table.add_row(Text(printable(error)), f"{count:,}", f"{counts.selected[error]:,}")
     table.add_section()
-    table.add_row("all", f"{counts.seen.total():,}", f"{counts.chosen.total():,}")
+    table.add_row("all", f"{counts.seen.total():,}", f"{counts.selected.total():,}")
     return table
 
 
-def whole(dead_letter: ReadDeadLetter) -> Iterator[str]:
+def lines_of(dead_letter: ReadDeadLetter) -> Iterator[str]:
     """Every line of a dead letter: what is wrong with it, its properties and headers, its body."""
-    delivery = dead_letter.dead_letter.delivery
+    delivery = dead_letter.raw.delivery
     yield f"dead letter {dead_letter.name}: {printable(dead_letter.error)}"
     if dead_letter.detail:
         yield printable(dead_letter.detail)
     yield ""
-    properties = asdict(dead_letter.dead_letter.properties) | {"headers": None}
+    properties = asdict(dead_letter.raw.properties) | {"headers": None}
     given = {name: value for name, value in properties.items() if value is not None}
     yield from _listed({"routing key": delivery.routing_key, **given})
-    yield from _listed(dead_letter.dead_letter.headers)
+    yield from _listed(dead_letter.raw.headers)
     yield ""
     yield f"body, {len(delivery.body):,} bytes"
     yield from _pretty(delivery.body).splitlines() or [""]
@@ -119,7 +123,7 @@ def _listed(values: Mapping[str, object]) -> Iterator[str]:
 
 
 def _pretty(body: bytes) -> str:
-    """JSON with indents, and anything else as it is; escapes for what does not print."""
+    """JSON indented, anything else as it is, both with escapes for what does not print."""
     try:
         text = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):

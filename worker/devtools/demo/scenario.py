@@ -28,7 +28,7 @@ from worker.devtools.demo.screen import Scene, verdict
 from worker.devtools.demo.worker_processes import Crew
 from worker.devtools.demo.workload import Sent, cinema, rush
 from worker.devtools.servers import embedded_servers
-from worker.errors import WorkerError
+from worker.errors import PromiseBroken
 from worker.settings import Settings
 from worker.store.scan import stored_documents
 
@@ -41,10 +41,6 @@ REFRESH_SECONDS: Final = 0.1
 TICKS_PER_LINE: Final = 20
 LONGEST_SECONDS: Final = 600
 """After which the demo says what is missing instead of waiting for it."""
-
-
-class PromiseBroken(WorkerError):
-    """The audit found what must not be."""
 
 
 async def run_demo(settings: Settings, *, requests: int, workers: int, keep: bool) -> None:

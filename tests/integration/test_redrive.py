@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
 import pytest
 
 from tests.acceptance.cinema import Cinema, request_for, slots
-from tests.acceptance.client import DEAD_LETTERS, DEADLINE_SECONDS, EVENTS, REQUESTS, Received
-from tests.integration.test_dead_letters import all_of, bodies, post
-from worker.broker import dead_letters as broker_letters
-from worker.commands.dead_letters.redrive import redrive_dead_letters
-from worker.commands.dead_letters.selection import Filter
-from worker.errors import BadInput, BrokerUnusable
-from worker.settings import Settings
-
-Shown = pytest.CaptureFixture[str]
+from tests.acceptance.client import DEAD_LETTERS, EVENTS, REQUESTS, Received
+from tests.acceptance.commands import Ended
+from tests.integration.dead_letters import all_of, bodies, post, run_dead_letters
 
 
-@pytest.fixture
-async def settings(cinema: Cinema) -> Settings:
-    """For this broker and this database; letters stay where they are."""
+@pytest.fixture(autouse=True)
+async def _dead_letters_stay_where_they_are(cinema: Cinema) -> None:
     await cinema.client.leave_letters()
-    return Settings(
-        amqp_url=cinema.amqp_url,
-        mongodb_uri=cinema.mongodb_uri,
-        mongodb_database=cinema.database.name,
-    )
+
+
+async def redrive(cinema: Cinema, *options: str, page_size: int | None = None) -> Ended:
+    """Run ``dead-letters redrive`` on the broker and the database of this test."""
+    settings = {
+        "AMQP_URL": cinema.amqp_url,
+        "MONGODB_URI": cinema.mongodb_uri,
+        "MONGODB_DATABASE": cinema.database.name,
+    }
+    return await run_dead_letters(settings, "redrive", *options, page_size=page_size)
 
 
 async def all_requests(cinema: Cinema, number: int) -> list[Received]:
@@ -40,9 +37,7 @@ async def all_requests(cinema: Cinema, number: int) -> list[Received]:
     return [Received.of(message) for message in found]
 
 
-async def test_a_letter_goes_back_as_it_was_without_what_was_written_on_it(
-    cinema: Cinema, settings: Settings, capsys: Shown
-) -> None:
+async def test_a_dead_letter_goes_back_as_it_was_without_its_error(cinema: Cinema) -> None:
     trace = {"traceparent": "00-abc", "tracestate": "x=y"}
     body = b' {"requestId": "r-1", "any": "thing"} '
     await post(
@@ -55,8 +50,9 @@ async def test_a_letter_goes_back_as_it_was_without_what_was_written_on_it(
         reply_to="answers",
     )
     await post(cinema.client, b"no JSON", "unreadable_request", key="invalid")
-    await redrive_dead_letters(settings, Filter(), yes=True)
-    assert capsys.readouterr().out == (
+    ended = await redrive(cinema, "--yes")
+    assert ended.code == 0
+    assert ended.output == (
         "sent 2 back to reservations.requests, and published the recorded outcomes of 0\n"
     )
     first, second = await all_requests(cinema, 2)
@@ -75,9 +71,7 @@ async def test_a_letter_goes_back_as_it_was_without_what_was_written_on_it(
     assert await cinema.client.depth(DEAD_LETTERS) == 0
 
 
-async def test_a_request_that_could_not_be_decided_gets_its_outcome_once_it_can(
-    cinema: Cinema, settings: Settings, capsys: Shown
-) -> None:
+async def test_an_undeliverable_request_gets_its_outcome_once_it_can(cinema: Cinema) -> None:
     movie = await cinema.show({"id": 1, "capacity": "many"})
     await cinema.start_worker()
     request = request_for(movie)
@@ -85,20 +79,16 @@ async def test_a_request_that_could_not_be_decided_gets_its_outcome_once_it_can(
     await cinema.client.publish(request)
     await cinema.client.dead_letters(1)
     await cinema.client.leave_letters()
-    (letter,) = cinema.client.letters
-    error = str(letter.headers["x-reservation-error"])
-    await post(cinema.client, letter.body, error, key=letter.routing_key)
+    (dead_letter,) = cinema.client.letters
+    error = str(dead_letter.headers["x-reservation-error"])
+    await post(cinema.client, dead_letter.body, error, key=dead_letter.routing_key)
     await cinema.database.movies.update_one({}, {"$set": {"timeSlots.0.capacity": 5}})
-    await redrive_dead_letters(
-        settings, Filter(errors=["undeliverable"], movie_ids=[movie]), yes=True
-    )
-    assert capsys.readouterr().out.startswith("sent 1 back")
+    ended = await redrive(cinema, "--error", "undeliverable", "--movie", str(movie), "--yes")
+    assert (ended.code, ended.output.startswith("sent 1 back")) == (0, True)
     assert (await cinema.client.outcome(request["requestId"]))["outcome"] == "confirmed"
 
 
-async def test_an_outcome_that_is_recorded_is_published_instead_with_a_reply(
-    cinema: Cinema, settings: Settings, capsys: Shown
-) -> None:
+async def test_a_recorded_outcome_is_published_instead_with_a_reply(cinema: Cinema) -> None:
     movie = await cinema.show(*slots(5))
     worker = await cinema.start_worker()
     good, faulty = request_for(movie), request_for(movie, people=0)
@@ -108,8 +98,9 @@ async def test_an_outcome_that_is_recorded_is_published_instead_with_a_reply(
     await worker.stop()
     await post(cinema.client, good, correlation_id="c", reply_to=await cinema.client.reply_queue())
     await post(cinema.client, {**good, "numberOfPeople": 3})
-    await redrive_dead_letters(settings, Filter(), yes=True)
-    assert capsys.readouterr().out == (
+    ended = await redrive(cinema, "--yes")
+    assert ended.code == 0
+    assert ended.output == (
         "sent 0 back to reservations.requests, and published the recorded outcomes of 2; left 1 "
         "whose request id is taken by another request, so that they would only come back\n"
     )
@@ -125,22 +116,19 @@ async def test_an_outcome_that_is_recorded_is_published_instead_with_a_reply(
     assert left.content["numberOfPeople"] == 3
 
 
-async def test_a_dry_run_says_what_would_be_done_and_does_nothing(
-    cinema: Cinema, settings: Settings, capsys: Shown
-) -> None:
+async def test_a_dry_run_says_what_would_be_done_and_does_nothing(cinema: Cinema) -> None:
     await post(cinema.client, b"1")
-    await redrive_dead_letters(settings, Filter(), dry_run=True)
-    assert capsys.readouterr().out.startswith("would have sent 1 back to reservations.requests")
+    rehearsed = await redrive(cinema, "--dry-run")
+    assert rehearsed.code == 0
+    assert rehearsed.output.startswith("would have sent 1 back to reservations.requests")
     assert await cinema.client.depth(REQUESTS) == 0
-    with pytest.raises(BadInput, match=r"Redrive 1 of 1 dead letters\? There is no terminal"):
-        await redrive_dead_letters(settings, Filter())
+    unasked = await redrive(cinema)
+    assert unasked.code == 2
+    assert "Redrive 1 of 1 dead letters? There is no terminal" in unasked.errors
     assert len(await all_of(cinema.client, 1)) == 1
 
 
-async def test_what_the_request_queue_refuses_stays_a_letter(
-    cinema: Cinema, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(broker_letters, "PAGE_SIZE", 3)
+async def test_what_the_request_queue_refuses_stays_a_dead_letter(cinema: Cinema) -> None:
     channel = cinema.client.channel
     await channel.queue_delete(REQUESTS)
     # A classic queue refuses exactly what is too much; a quorum queue lets a few more in.
@@ -150,18 +138,16 @@ async def test_what_the_request_queue_refuses_stays_a_letter(
     await small.bind(REQUESTS, "#")
     for number in range(7):
         await post(cinema.client, str(number).encode())
-    with pytest.raises(
-        BrokerUnusable, match="takes no message for 5 dead letters, which are still"
-    ):
-        await redrive_dead_letters(settings, Filter(), yes=True)
-    assert capsys.readouterr().out.startswith("sent 2 back")
+    ended = await redrive(cinema, "--yes", page_size=3)
+    assert (ended.code, ended.output.startswith("sent 2 back")) == (3, True)
+    assert "refused the messages for 5 dead letters, which are still" in ended.errors
     assert bodies(await all_requests(cinema, 2)) == [b"0", b"1"]
     assert bodies(await all_of(cinema.client, 5)) == [b"2", b"3", b"4", b"5", b"6"]
 
 
 @pytest.mark.parametrize("missing", ["queue", "exchange"])
-async def test_without_a_place_to_send_them_to_all_letters_stay(
-    cinema: Cinema, settings: Settings, missing: str
+async def test_without_a_queue_to_send_them_to_all_dead_letters_stay(
+    cinema: Cinema, missing: str
 ) -> None:
     for number in range(3):
         await post(cinema.client, str(number).encode())
@@ -169,14 +155,12 @@ async def test_without_a_place_to_send_them_to_all_letters_stay(
         await cinema.client.channel.queue_delete(REQUESTS)
     else:
         await cinema.client.channel.exchange_delete(REQUESTS)
-    with pytest.raises(BrokerUnusable, match="publishing: "):
-        await redrive_dead_letters(settings, Filter(), yes=True)
+    ended = await redrive(cinema, "--yes")
+    assert (ended.code, "publishing: " in ended.errors) == (3, True)
     assert bodies(await all_of(cinema.client, 3)) == [b"0", b"1", b"2"]
 
 
-async def test_events_that_a_full_queue_refuses_keep_their_letters(
-    cinema: Cinema, settings: Settings
-) -> None:
+async def test_events_that_a_full_queue_refuses_keep_their_dead_letters(cinema: Cinema) -> None:
     movie = await cinema.show(*slots(5))
     worker = await cinema.start_worker()
     requests = [request_for(movie) for _ in range(3)]
@@ -191,23 +175,19 @@ async def test_events_that_a_full_queue_refuses_keep_their_letters(
     await full.bind(EVENTS, "reservation.#")
     for request in requests:
         await post(cinema.client, request)
-    with pytest.raises(BrokerUnusable, match="for 2 dead letters"):
-        await redrive_dead_letters(settings, Filter(), yes=True)
+    ended = await redrive(cinema, "--yes")
+    assert (ended.code, "for 2 dead letters" in ended.errors) == (3, True)
     left = await all_of(cinema.client, 2)
-    assert [json.loads(letter.body) for letter in left] == requests[1:]
+    assert [json.loads(dead_letter.body) for dead_letter in left] == requests[1:]
 
 
-async def test_letters_that_come_back_at_once_are_not_sent_round_and_round(
-    cinema: Cinema, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(broker_letters, "PAGE_SIZE", 1)
+async def test_dead_letters_that_come_back_at_once_are_not_sent_again(cinema: Cinema) -> None:
     await cinema.start_worker()
     unreadable: list[dict[str, Any]] = [{"number": number} for number in range(10)]
     for body in unreadable:
         await post(cinema.client, body, "unreadable_request")
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        await redrive_dead_letters(settings, Filter(), yes=True)
-    assert capsys.readouterr().out.startswith("sent 10 back")
+    ended = await redrive(cinema, "--yes", page_size=1)
+    assert (ended.code, ended.output.startswith("sent 10 back")) == (0, True)
     await cinema.client.take_letters()
     found = await cinema.client.dead_letters(10)
-    assert sorted(letter.content["number"] for letter in found) == list(range(10))
+    assert sorted(dead_letter.content["number"] for dead_letter in found) == list(range(10))
