@@ -60,7 +60,7 @@ async def test_the_commands_import_publish_and_show_both_outcomes(
     cinema: Cinema, folder: Path
 ) -> None:
     await cinema.start_worker()
-    output = await run(pasted("sh", "movies.jsonl"), cinema, folder)
+    output = await run(pasted("sh", "cat > movies.jsonl"), cinema, folder)
     assert '"requestId":"r-1"' in output
     assert '"outcome":"confirmed"' in output
     assert '"reason":"sold_out"' in output
@@ -70,8 +70,8 @@ async def test_the_subscriber_receives_what_the_publisher_asks_for(
     cinema: Cinema, folder: Path
 ) -> None:
     await cinema.start_worker()
-    await run(pasted("sh", "movies.jsonl").partition("\n.venv/bin/reservation-worker publish")[0],
-              cinema, folder)  # fmt: skip
+    commands = pasted("sh", "cat > movies.jsonl")
+    await run(commands.partition("\n.venv/bin/reservation-worker publish")[0], cinema, folder)
     (folder / "publish.py").write_text(pasted("python", "ReservationRequest"))
     (folder / "subscribe.py").write_text(pasted("python", "OutcomeEvent"))
     # The queue of the program, made before it starts so that no event comes too early for it.
