@@ -1,4 +1,4 @@
-"""The README, pasted: its commands and its programs do what it says they do."""
+"""The README and the pages of docs, pasted: their commands and programs do what they say."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ import pytest
 
 from tests.acceptance.cinema import Cinema
 
-README: Final = Path(__file__).parents[2] / "README.md"
+ROOT: Final = Path(__file__).parents[2]
+PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 DEADLINE_SECONDS: Final = 30
 
 
-def blocks(language: str, containing: str) -> str:
-    """The code block of the README that holds these words."""
-    found = re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+def pasted(language: str, containing: str) -> str:
+    """The one code block of all pages that holds these words."""
+    fence = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    found = [block for page in PAGES for block in fence.findall(page.read_text())]
     (block,) = [block for block in found if containing in block]
     return str(block)
 
@@ -54,24 +56,24 @@ async def run(script: str, cinema: Cinema, folder: Path) -> str:
     return output.decode()
 
 
-async def test_the_commands_for_publishers_import_publish_and_show_both_outcomes(
+async def test_the_commands_import_publish_and_show_both_outcomes(
     cinema: Cinema, folder: Path
 ) -> None:
     await cinema.start_worker()
-    output = await run(blocks("sh", "movies.jsonl"), cinema, folder)
+    output = await run(pasted("sh", "cat > movies.jsonl"), cinema, folder)
     assert '"requestId":"r-1"' in output
     assert '"outcome":"confirmed"' in output
     assert '"reason":"sold_out"' in output
 
 
-async def test_what_the_program_for_publishers_sends_reaches_the_program_for_subscribers(
+async def test_the_subscriber_receives_what_the_publisher_asks_for(
     cinema: Cinema, folder: Path
 ) -> None:
     await cinema.start_worker()
-    await run(blocks("sh", "movies.jsonl").partition("\n.venv/bin/reservation-worker publish")[0],
-              cinema, folder)  # fmt: skip
-    (folder / "publish.py").write_text(blocks("python", "ReservationRequest"))
-    (folder / "subscribe.py").write_text(blocks("python", "OutcomeEvent"))
+    commands = pasted("sh", "cat > movies.jsonl")
+    await run(commands.partition("\n.venv/bin/reservation-worker publish")[0], cinema, folder)
+    (folder / "publish.py").write_text(pasted("python", "ReservationRequest"))
+    (folder / "subscribe.py").write_text(pasted("python", "OutcomeEvent"))
     # The queue of the program, made before it starts so that no event comes too early for it.
     tickets = await cinema.client.channel.declare_queue("tickets", durable=True)
     await tickets.bind("reservations.events", "reservation.confirmed.#")

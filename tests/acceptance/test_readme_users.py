@@ -1,4 +1,4 @@
-"""The README's statements about users, pasted: with them each can do its work, and does."""
+"""The documented statements that create users, pasted: with them each user can do its work."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from tests.acceptance.cinema import Cinema
 from tests.acceptance.commands import run_command
 from tests.acceptance.fortress import Fortress
 
-README: Final = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT: Final = Path(__file__).parents[2]
+PAGES: Final = "\n".join(
+    page.read_text() for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+)
 MOVIE: Final = json.dumps({"_id": "heat", "timeSlots": [{"id": 1, "capacity": 5}]})
 
 
 async def paste(castle: Fortress) -> None:
-    """All that the README gives to rabbitmqctl and to mongosh."""
-    for line in re.findall(r"^rabbitmqctl (.*)$", README, re.MULTILINE):
+    """Run every statement that the pages give to rabbitmqctl and to mongosh."""
+    for line in re.findall(r"^rabbitmqctl (.*)$", PAGES, re.MULTILINE):
         await castle.rabbit.ctl(*shlex.split(line))
     statements = re.findall(
         r'^db\.getSiblingDB\("admin"\)\.create(Role|User)\((\{.*?\})\)$',
-        README,
+        PAGES,
         re.MULTILINE | re.DOTALL,
     )
     async with AsyncMongoClient[dict[str, Any]](castle.mongodb_uri()) as client:
@@ -39,9 +42,7 @@ def request(request_id: str) -> str:
     return json.dumps(asked)
 
 
-async def test_the_worker_a_publisher_and_an_importer_of_the_readme_can_do_their_work(
-    castle: Fortress, guarded: Cinema
-) -> None:
+async def test_each_documented_user_can_do_its_work(castle: Fortress, guarded: Cinema) -> None:
     await paste(castle)
 
     def amqp(user: str) -> dict[str, str]:
