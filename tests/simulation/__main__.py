@@ -37,7 +37,7 @@ def main() -> int:
     arguments = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
     if arguments.seed is not None:
-        return tell_story(console, arguments.seed)
+        return trace_seed(console, arguments.seed)
     return run_many(console, arguments.first, arguments.seeds, arguments.processes)
 
 
@@ -66,7 +66,7 @@ def run_many(console: Console, first: int, count: int, processes: int | None) ->
             if failing >= FAILURES_MAX:
                 console.print(f"stopped after {failing} failing seeds")
                 break
-    console.print(what_happened(total))
+    console.print(incident_table(total))
     console.print(
         f"{total.seeds:,} worlds, {total.steps:,} steps, {time.monotonic() - began:,.0f} s: "
         + (f"[red]{len(total.failures)} failed[/]" if total.failures else "all invariants hold")
@@ -74,13 +74,13 @@ def run_many(console: Console, first: int, count: int, processes: int | None) ->
     return 1 if total.failures else 0
 
 
-def what_happened(tally: Tally) -> Table:
+def incident_table(tally: Tally) -> Table:
     """How often each thing went wrong."""
     table = Table(title="what went wrong in these worlds")
     for _ in range(2):
         table.add_column("mishap")
         table.add_column("times", justify="right")
-    cells = [(kind, f"{count:,}") for kind, count in sorted(tally.happened.items())]
+    cells = [(kind, f"{count:,}") for kind, count in sorted(tally.incidents.items())]
     cells += [("", "")] * (len(cells) % 2)
     half = len(cells) // 2
     for left, right in zip(cells[:half], cells[half:], strict=True):
@@ -88,33 +88,33 @@ def what_happened(tally: Tally) -> Table:
     return table
 
 
-def tell_story(console: Console, seed: int) -> int:
+def trace_seed(console: Console, seed: int) -> int:
     """Tell every step of one world, and what the auditor says of it."""
     show_plan(console, plan_of(seed))
 
-    def tell(at_seconds: float, who: str, what: str) -> None:
+    def show(at_seconds: float, who: str, what: str) -> None:
         style = STYLES.get(who, "dim" if who.startswith("worker") else "")
         console.print(f"{at_seconds:10.4f}  {who:<12} {what}", style=style, markup=False)
 
     class Handler(logging.Handler):
-        """Lets the workers' own log lines take part in the story."""
+        """Lets the workers' own log lines take part in the trace."""
 
         def emit(self, record: logging.LogRecord) -> None:
             if (process := PROCESS.get(None)) is not None:
-                tell(process.world.now_seconds, process.name, record.getMessage())
+                show(process.world.now_seconds, process.name, record.getMessage())
 
     logging.basicConfig(level=logging.INFO, handlers=[Handler()])
-    story = simulate(seed, tell=tell)
-    for finding in story.findings:
+    result = simulate(seed, trace=show)
+    for finding in result.findings:
         console.print(finding, style="red", markup=False)
-    console.print(f"seed {seed}: {len(story.findings)} findings in {story.steps} steps")
-    return 1 if story.findings else 0
+    console.print(f"seed {seed}: {len(result.findings)} findings in {result.steps} steps")
+    return 1 if result.findings else 0
 
 
 def show_plan(console: Console, plan: Plan) -> None:
     """What the world is made of."""
     console.print(f"{plan.workers} workers with batches of {plan.batch_size}")
-    console.print(f"{plan.weather}", markup=False)
+    console.print(f"{plan.fault_rates}", markup=False)
     for movie in plan.movies.values():
         console.print(f"{movie}", markup=False)
 

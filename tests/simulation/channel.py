@@ -88,7 +88,7 @@ class SimulatedChannel:
         """How many requests wait, and how many consumers there are."""
         assert passive, "the queue is there"
         waiting, consumers = cast(
-            tuple[int, int], await self._connection.rpc("look", timeout=timeout)
+            tuple[int, int], await self._connection.rpc("count", timeout=timeout)
         )
         return SimpleNamespace(message_count=waiting, consumer_count=consumers)
 

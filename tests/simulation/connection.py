@@ -38,18 +38,18 @@ class Wire:
         self._world = world
         self._handle = handle
         self._context = context
-        self._under_way: deque[Item] = deque()
+        self._in_flight: deque[Item] = deque()
         self.is_cut = False
 
     def send(self, item: Item) -> None:
         """Put it on its way."""
-        self._under_way.append(item)
+        self._in_flight.append(item)
         delay = self._world.latency_seconds()
         self._world.loop.call_later(delay, self._arrive, context=self._context)
 
     def _arrive(self) -> None:
         # Whichever of them has arrived, what was sent first is what is read first.
-        item = self._under_way.popleft()
+        item = self._in_flight.popleft()
         if not self.is_cut:
             self._handle(item)
 
@@ -63,8 +63,8 @@ class SimulatedConnection:
         self._world = world
         self._rabbit = rabbit
         self._client = client
-        self._up = Wire(world, self._take, world.outside)
-        self._down = Wire(world, self._receive, copy_context())
+        self._up = Wire(world, self._on_worker_item, world.outside)
+        self._down = Wire(world, self._on_broker_item, copy_context())
         self._lost_seconds = math.inf
         self._received = 0
         self._closed: asyncio.Future[None] = world.loop.create_future()
@@ -78,7 +78,7 @@ class SimulatedConnection:
         """Write something to the broker."""
         if self._client.is_dead:
             return
-        self._client.touch()
+        self._client.on_send()
         self._up.send(item)
 
     async def rpc(self, *item: object, timeout: float | None = None) -> object:  # noqa: ASYNC109
@@ -111,7 +111,7 @@ class SimulatedConnection:
         self.send("gone")
         self._end(None)
 
-    def _receive(self, item: Item) -> None:
+    def _on_broker_item(self, item: Item) -> None:
         """Something has come from the broker."""
         self._received += 1
         match item:
@@ -147,7 +147,7 @@ class SimulatedConnection:
 
     # ---- the broker's end ----------------------------------------------------------------------
 
-    def _take(self, item: Item) -> None:
+    def _on_worker_item(self, item: Item) -> None:
         """Something has come from the worker."""
         channel, rabbit = self._server_channel, self._rabbit
         match item:
@@ -167,8 +167,8 @@ class SimulatedConnection:
     def _answer(self, question: Item) -> object:
         channel, rabbit = self._server_channel, self._rabbit
         match question:
-            case ("look",):
-                return rabbit.look()
+            case ("count",):
+                return rabbit.counts()
             case ("consume", prefetch):
                 rabbit.consume(channel, prefetch)
             case ("cancel",):
@@ -197,9 +197,9 @@ class SimulatedConnection:
         if self._world.comes(UNNOTICED_SHARE):
             delay = UNNOTICED_SECONDS_MAX * self._world.chance.random()
             self._down.is_cut = True
-        self._world.after(delay, self._tell_lost, why)
+        self._world.after(delay, self._send_lost, why)
 
-    def _tell_lost(self, why: str) -> None:
+    def _send_lost(self, why: str) -> None:
         self._down.is_cut = False
         self._down.send(("lost", why))
 
@@ -208,11 +208,11 @@ class SimulatedConnection:
         self._up.send(("gone",))
         self._end(None)
 
-    def expel(self, why: str) -> None:
+    def close_with_error(self, why: str) -> None:
         """The broker closes the channel."""
-        self._rabbit.expel(self._server_channel, why)
+        self._rabbit.close_with_error(self._server_channel, why)
 
     def cancel_consumer(self) -> None:
         """The broker ends the consuming, as when the queue moves or is deleted."""
         self._rabbit.cancel(self._server_channel)
-        self._server_channel.tell("cancelled")
+        self._server_channel.send("cancelled")

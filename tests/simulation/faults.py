@@ -18,7 +18,7 @@ from tests.simulation.world import World
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Everything that a fault may strike. The processes are those that run at the moment."""
+    """Everything that a fault may inject. The processes are those that run at the moment."""
 
     world: World
     mongod: Mongod
@@ -26,10 +26,10 @@ class Targets:
     processes: Sequence[Process]
 
 
-def strike(fault: Fault, targets: Targets) -> None:
+def inject(fault: Fault, targets: Targets) -> None:
     """Let it happen; it ends by itself."""
-    targets.world.mishap(f"fault: {fault.kind}")
-    _STRIKES[fault.kind](fault, targets)
+    targets.world.incident(f"fault: {fault.kind}")
+    _INJECTORS[fault.kind](fault, targets)
 
 
 def _crash(fault: Fault, targets: Targets) -> None:
@@ -58,7 +58,7 @@ def _lose_connection(fault: Fault, targets: Targets) -> None:
 def _close_channel(fault: Fault, targets: Targets) -> None:
     connections = targets.processes[fault.worker].connections()
     for connection in (connections[:1], connections[1:])[fault.count % 2]:
-        connection.expel("INTERNAL_ERROR")
+        connection.close_with_error("INTERNAL_ERROR")
 
 
 def _cancel_consumer(fault: Fault, targets: Targets) -> None:
@@ -88,7 +88,7 @@ def _slow_down(fault: Fault, targets: Targets) -> None:
     targets.mongod.replicas.slow_down(fault.seconds)
 
 
-_STRIKES: Final[Mapping[FaultKind, Callable[[Fault, Targets], None]]] = {
+_INJECTORS: Final[Mapping[FaultKind, Callable[[Fault, Targets], None]]] = {
     "crash": _crash,
     "crash after some messages": _crash_later,
     "pause": _pause,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final, TypeVar, TypeVarTuple
 
-HOME: Final[ContextVar[object]] = ContextVar("HOME", default=None)
+OWNER: Final[ContextVar[object]] = ContextVar("OWNER", default=None)
 """The process that a callback runs in, inherited by every task and timer that it starts."""
 
 STEPS_MAX: Final = 100_000
@@ -25,26 +25,26 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class GoesInCircles(RuntimeError):
+class Livelock(RuntimeError):
     """There is always something to do, and the end does not come."""
 
 
 class Step(asyncio.TimerHandle):
     """A callback that is to run, in the context it belongs to."""
 
-    __slots__ = ("arguments", "callback", "home", "when_seconds")
+    __slots__ = ("arguments", "callback", "context", "when_seconds")
 
     def __init__(
         self,
         callback: Callable[..., object],
         arguments: tuple[Any, ...],
-        home: Context | None,
+        context: Context | None,
         when_seconds: float,
     ) -> None:
         # Not super().__init__(), which costs more than most of what is run here.
         self.callback: Callable[..., object] | None = callback
         self.arguments = arguments
-        self.home = copy_context() if home is None else home
+        self.context = copy_context() if context is None else context
         self.when_seconds = when_seconds
 
     def cancel(self) -> None:
@@ -149,22 +149,22 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._tasks_made += 1
         return SimulatedTask(coro, self._tasks_made, loop=self, name=name, context=context)
 
-    def pause(self, home: object) -> None:
+    def pause(self, owner: object) -> None:
         """Run nothing of this process until it is resumed."""
-        self._paused.add(home)
+        self._paused.add(owner)
 
-    def resume(self, home: object) -> None:
+    def resume(self, owner: object) -> None:
         """Let it run again, with everything that became ready meanwhile."""
-        self._paused.discard(home)
-        self._ready += [step for step in self._parked if step.home.get(HOME) is home]
-        self._parked = [step for step in self._parked if step.home.get(HOME) is not home]
+        self._paused.discard(owner)
+        self._ready += [step for step in self._parked if step.context.get(OWNER) is owner]
+        self._parked = [step for step in self._parked if step.context.get(OWNER) is not owner]
 
-    def is_paused(self, home: object) -> bool:
+    def is_paused(self, owner: object) -> bool:
         """Whether it is."""
-        return home in self._paused
+        return owner in self._paused
 
     def run_until_complete(self, future: Any) -> Any:  # noqa: ANN401  # As asyncio has it.
-        """Run until it is done; raises GoesInCircles if that takes more than STEPS_MAX."""
+        """Run until it is done; raises Livelock if that takes more than STEPS_MAX."""
         awaited = asyncio.ensure_future(future, loop=self)
         events._set_running_loop(self)
         try:
@@ -187,14 +187,14 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
                 ready.pop()
             if step.callback is None:
                 continue
-            if paused and step.home.get(HOME) in paused:
+            if paused and step.context.get(OWNER) in paused:
                 self._parked.append(step)
                 continue
             self.steps += 1
             if self.steps > steps_max:
                 ready.append(step)
-                raise GoesInCircles(f"{STEPS_MAX} steps, and no end")
-            step.home.run(step.callback, *step.arguments)
+                raise Livelock(f"{STEPS_MAX} steps, and no end")
+            step.context.run(step.callback, *step.arguments)
 
     def get_debug(self) -> bool:
         """Asked by asyncio before it makes things slow."""

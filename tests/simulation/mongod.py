@@ -56,7 +56,7 @@ class Mongod:
 
     def update(self, transaction: Transaction, updates: Sequence[UpdateOne]) -> int:
         """How many of the updates found their document; raises OperationFailure."""
-        snapshot = self._begun(transaction)
+        snapshot = self._snapshot_of(transaction)
         matched = 0
         for update in updates:
             key = update._filter["_id"]
@@ -84,17 +84,17 @@ class Mongod:
     def _validate(self, before: Document, after: Document) -> None:
         """At the level "moderate", what was wrong before may stay so."""
         if "frozen" in after or (_is_valid(before) and not _is_valid(after)):
-            self._world.mishap("validator refused")
+            self._world.incident("validator refused")
             raise OperationFailure("Document failed validation", VALIDATION_FAILURE)
 
     def insert(self, transaction: Transaction, entries: Sequence[Document]) -> None:
         """Insert ledger entries; raises OperationFailure."""
-        snapshot = self._begun(transaction)
+        snapshot = self._snapshot_of(transaction)
         for entry in entries:
             name = entry["_id"]
             if name in snapshot.ledger or name in transaction.ledger:
                 self.abort(transaction)
-                self._world.mishap("duplicate key")
+                self._world.incident("duplicate key")
                 raise BulkWriteError({"writeErrors": [{"code": DUPLICATE_KEY, "errmsg": name}]})
             if name in self.replicas.primary.ledger:
                 self._conflict(transaction)
@@ -105,7 +105,7 @@ class Mongod:
     def commit(self, transaction: Transaction) -> int:
         """How long the log is with the commit in it; a repeated commit is done once."""
         if transaction.state != "committed":
-            self._begun(transaction)
+            self._snapshot_of(transaction)
             self._open.pop(transaction, None)
             transaction.state = "committed"
             transaction.log_length = self.replicas.append(
@@ -124,7 +124,7 @@ class Mongod:
         """End the transactions that did nothing for so long."""
         before = self._world.now_seconds - idle_seconds
         for transaction in [t for t in self._open if t.active_seconds < before]:
-            self._world.mishap("abandoned transaction ended")
+            self._world.incident("abandoned transaction ended")
             self.abort(transaction)
 
     def write(self, key: object, change: Callable[[Document | None], Document | None]) -> bool:
@@ -147,7 +147,7 @@ class Mongod:
                 transaction.state = "aborted"
         self._committed = [t for t in self._committed if t.state == "committed"]
 
-    def _begun(self, transaction: Transaction) -> Stored:
+    def _snapshot_of(self, transaction: Transaction) -> Stored:
         """The snapshot of an open transaction."""
         if transaction.state == "new":
             transaction.state = "open"
@@ -161,13 +161,13 @@ class Mongod:
 
     def _expire(self, transaction: Transaction) -> None:
         if transaction.state == "open":
-            self._world.mishap("transaction expired")
+            self._world.incident("transaction expired")
             self.abort(transaction)
 
     def _conflict(self, transaction: Transaction) -> None:
         """The first writer wins, whether it has committed since the snapshot or is still open."""
         self.abort(transaction)
-        self._world.mishap("write conflict")
+        self._world.incident("write conflict")
         raise _transient("WriteConflict", WRITE_CONFLICT)
 
 

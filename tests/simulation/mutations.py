@@ -36,7 +36,7 @@ class AcksBeforePublishing(SimulatedSession):
         return [True for _ in messages]
 
 
-class TakesAllAtOnce(SimulatedSession):
+class SkipsSlowStart(SimulatedSession):
     """Begins with a full prefetch, so that what kills it fails together with what is beside it."""
 
     @classmethod
@@ -55,7 +55,7 @@ class PublishesBeforeCommitting(SimulatedStore):
         _in_background(super().commit(bookings, outcomes))
 
 
-class NeverLooksIntoTheLedger(SimulatedStore):
+class IgnoresTheLedger(SimulatedStore):
     """Takes each request for a new one."""
 
     async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Reading:
@@ -68,7 +68,7 @@ class ReadsTheLedgerLocally(SimulatedStore):
     ledger_is_read_locally = True
 
 
-class WritesTheLedgerAfterwards(SimulatedStore):
+class RecordsAfterBooking(SimulatedStore):
     """Books first, and records the outcomes in a write of their own."""
 
     async def commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
@@ -76,7 +76,7 @@ class WritesTheLedgerAfterwards(SimulatedStore):
         await super().commit([], outcomes)
 
 
-class WritesTheLedgerBeforehand(SimulatedStore):
+class RecordsBeforeBooking(SimulatedStore):
     """Records the outcomes in a write of their own, and books then."""
 
     async def commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
@@ -84,7 +84,7 @@ class WritesTheLedgerBeforehand(SimulatedStore):
         await super().commit(bookings, [])
 
 
-class TakesOkForSuccess(SimulatedStore):
+class TreatsOkAsSuccess(SimulatedStore):
     """Does not look at how many documents an update has matched."""
 
     async def write(
@@ -99,7 +99,7 @@ class TakesOkForSuccess(SimulatedStore):
         await super().write(transaction, [], outcomes)
 
 
-_TOLD: Final[WeakKeyDictionary[Process, dict[str, Decision]]] = WeakKeyDictionary()
+_FIRST_DECISIONS: Final[WeakKeyDictionary[Process, dict[str, Decision]]] = WeakKeyDictionary()
 
 
 def _decides_once(
@@ -110,9 +110,9 @@ def _decides_once(
 ) -> Decided:
     """Announces what it first decided, whatever was committed then."""
     decided = decide(requests, movies, ledger, now)
-    told = _TOLD.setdefault(PROCESS.get(), {})
+    first = _FIRST_DECISIONS.setdefault(PROCESS.get(), {})
     pairs = zip(requests, decided.decisions, strict=True)
-    return replace(decided, decisions=[told.setdefault(r.request_id, d) for r, d in pairs])
+    return replace(decided, decisions=[first.setdefault(r.request_id, d) for r, d in pairs])
 
 
 def _update_without(part: str) -> Callable[[Booking], UpdateOne]:
@@ -143,7 +143,7 @@ _BACKGROUND: Final[set[asyncio.Task[None]]] = set()
 
 MUTATIONS: Final[Mapping[str, Parts]] = {
     "ack before publish": Parts(session=AcksBeforePublishing),
-    "no slow start": Parts(session=TakesAllAtOnce),
+    "no slow start": Parts(session=SkipsSlowStart),
     "publish before commit": Parts(store=PublishesBeforeCommitting),
     "publish the decision instead of the ledger": Parts(
         replaced=((worker.service.recording, "decide", _decides_once),)
@@ -154,9 +154,9 @@ MUTATIONS: Final[Mapping[str, Parts]] = {
     "no time slots in the filter": Parts(
         replaced=((documents, "booking_update", _update_without("$and")),)
     ),
-    "no ledger check": Parts(store=NeverLooksIntoTheLedger),
-    "ledger entries after the transaction": Parts(store=WritesTheLedgerAfterwards),
-    "ledger entries before the transaction": Parts(store=WritesTheLedgerBeforehand),
+    "no ledger check": Parts(store=IgnoresTheLedger),
+    "ledger entries after the transaction": Parts(store=RecordsAfterBooking),
+    "ledger entries before the transaction": Parts(store=RecordsBeforeBooking),
     "a local instead of a majority read of the ledger": Parts(store=ReadsTheLedgerLocally),
-    "ok taken for success": Parts(store=TakesOkForSuccess),
+    "ok treated as success": Parts(store=TreatsOkAsSuccess),
 }

@@ -24,20 +24,20 @@ Verdict = tuple[str, int | None, int | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Request:
     """What a body asks for. Two bodies with the same id are the same request if ``content`` is."""
 
     request_id: str
     content: tuple[str, ...]
-    faults: frozenset[str]
+    invalid_fields: frozenset[str]
     movie_id: Any
     time_slot_id: Any
     people: Any
     expires_at: datetime | None
 
 
-def read(body: bytes) -> Wish | None:
-    """The wish, or None for a body that names no request."""
+def parsed(body: bytes) -> Request | None:
+    """The request, or None for a body that names no request."""
     try:
         value = json.loads(body)
     except ValueError:
@@ -47,24 +47,26 @@ def read(body: bytes) -> Wish | None:
     request_id = value.get("requestId")
     if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
         return None
-    faults = frozenset(_faults(value))
+    invalid_fields = frozenset(_invalid_fields(value))
     asked = [
         json.dumps(value[name]) if name in value else "missing"
         for name in ("movieId", "timeSlotId", "numberOfPeople")
     ]
     expires_at = value.get("expiresAt")
-    return Wish(
+    return Request(
         request_id=request_id,
-        content=("invalid" if faults else "valid", *asked),
-        faults=faults,
+        content=("invalid" if invalid_fields else "valid", *asked),
+        invalid_fields=invalid_fields,
         movie_id=value.get("movieId"),
         time_slot_id=value.get("timeSlotId"),
         people=value.get("numberOfPeople"),
-        expires_at=None if faults or expires_at is None else datetime.fromisoformat(expires_at),
+        expires_at=None
+        if invalid_fields or expires_at is None
+        else datetime.fromisoformat(expires_at),
     )
 
 
-def _faults(value: dict[str, Any]) -> Iterator[str]:
+def _invalid_fields(value: dict[str, Any]) -> Iterator[str]:
     movie_id = value.get("movieId")
     if not isinstance(movie_id, str) or not MOVIE_ID.fullmatch(movie_id):
         yield "movieId"
@@ -98,11 +100,11 @@ def seats_left(slot: Document) -> int:
     return max(0, number(slot, "capacity") - number(slot, "bookedCount"))
 
 
-def is_undecidable(wish: Wish, movie: Document | None) -> bool:
+def is_undecidable(request: Request, movie: Document | None) -> bool:
     """Whether this movie's numbers allow no decision, or its owner allows no booking."""
-    if movie is None or wish.faults:
+    if movie is None or request.invalid_fields:
         return False
-    return "frozen" in movie or is_malformed(movie, wish.time_slot_id)
+    return "frozen" in movie or is_malformed(movie, request.time_slot_id)
 
 
 def is_malformed(movie: Document, time_slot_id: int) -> bool:
@@ -114,50 +116,54 @@ def is_malformed(movie: Document, time_slot_id: int) -> bool:
 
 
 def verdict(
-    wish: Wish, movie: Document | None, now: datetime, raised: int = 0, seats: int | None = None
+    request: Request,
+    movie: Document | None,
+    now: datetime,
+    raised: int = 0,
+    seats: int | None = None,
 ) -> Verdict:
-    """What the wish gets from a movie as it was stored.
+    """What the request gets from a movie as it was stored.
 
     ``raised`` is 1 behind a booking of the same commit, which has raised the version; ``seats`` is
     what bookings of the same commit have left of the slot.
     """
-    if wish.faults:
+    if request.invalid_fields:
         return "invalid_request", None, None
     if movie is None:
         return "unknown_movie", None, None
     version = number(movie, "version") + raised
-    slot = slots_of(movie).get(wish.time_slot_id)
+    slot = slots_of(movie).get(request.time_slot_id)
     if slot is None:
         return "unknown_time_slot", version, None
     left = seats_left(slot) if seats is None else seats
-    if wish.expires_at is not None and now > wish.expires_at:
+    if request.expires_at is not None and now > request.expires_at:
         return "expired", version, left
-    if wish.people > left:
+    if request.people > left:
         return "sold_out", version, left
     return "confirmed", version, left
 
 
-def told(entry: Document) -> Verdict:
+def recorded_verdict(entry: Document) -> Verdict:
     """What a ledger entry says its request got."""
     reason = entry.get("reason") or entry["outcome"]
     return reason, entry.get("movieVersion"), entry.get("seatsAvailable")
 
 
-def is_recorded_as(wish: Wish, entry: Document) -> bool:
-    """Whether the entry repeats the valid fields of the wish, and says what is wrong with others.
+def is_recorded_as(request: Request, entry: Document) -> bool:
+    """Whether the entry repeats the valid fields of the request, and names the invalid ones.
 
     A value that broke its rule stands at the end of what is said of it, and only there.
     """
     fields = {
-        "movieId": wish.movie_id,
-        "timeSlotId": wish.time_slot_id,
-        "numberOfPeople": wish.people,
+        "movieId": request.movie_id,
+        "timeSlotId": request.time_slot_id,
+        "numberOfPeople": request.people,
     }
-    asked = {name: value for name, value in fields.items() if name not in wish.faults}
+    asked = {name: value for name, value in fields.items() if name not in request.invalid_fields}
     problems = {error["field"]: error["problem"] for error in entry.get("errors") or ()}
     return (
         asked == {name: entry[name] for name in fields if name in entry}
-        and wish.faults == problems.keys()
+        and request.invalid_fields == problems.keys()
         and all(
             problem.endswith(f" {json.dumps(fields[name])}") or problem.startswith("is required")
             for name, problem in problems.items()

@@ -13,13 +13,13 @@ from typing import Any, Final, Literal, get_args
 
 from tests.simulation.workload import (
     Edit,
-    Sending,
-    appearance,
+    ScheduledRequest,
     draw_edits,
     draw_movies,
-    draw_sendings,
+    draw_requests,
+    insertion,
 )
-from tests.simulation.world import Weather
+from tests.simulation.world import FaultRates
 
 HORIZONS_SECONDS: Final = (0.02, 0.05, 0.1, 0.5, 5)
 """How long publishers send: a rush meets itself, and a trickle meets the faults."""
@@ -82,19 +82,19 @@ class Plan:
     batch_size: int
     consumer_timeout_seconds: float
     nack_is_failure: bool
-    weather: Weather
+    fault_rates: FaultRates
     movies: Mapping[object, dict[str, Any]]
-    sendings: list[Sending]
+    requests: list[ScheduledRequest]
     edits: list[Edit]
     faults: list[Fault]
     poison: Mapping[str, Poison]
 
     @property
     def end_seconds(self) -> float:
-        """When the last fault is over and everything has been sent."""
+        """When the last fault is over and all_movies has been sent."""
         ends = [self.busy_seconds]
         ends += [fault.at_seconds + fault.seconds for fault in self.faults]
-        ends += [sending.at_seconds for sending in self.sendings]
+        ends += [request.at_seconds for request in self.requests]
         return max([*ends, *(edit.at_seconds for edit in self.edits)])
 
 
@@ -104,44 +104,46 @@ def plan_of(seed: int) -> Plan:
     is_large = chance.random() < LARGE_SHARE
     horizon_seconds = 0.1 if is_large else chance.choice(HORIZONS_SECONDS)
     movies = draw_movies(chance, 4 if is_large else chance.choice((1, 1, 2, 3)))
-    absent = draw_movies(chance, len(movies) + 1) if chance.random() < 0.3 else {}
-    absent = {key: movie for key, movie in absent.items() if str(key) not in map(str, movies)}
+    late_movies = draw_movies(chance, len(movies) + 1) if chance.random() < 0.3 else {}
+    late_movies = {
+        key: movie for key, movie in late_movies.items() if str(key) not in map(str, movies)
+    }
     # What is sent in a moment takes a while to be answered, and that is when faults matter.
     busy_seconds = horizon_seconds + WORK_SECONDS * chance.random()
     workers = chance.choice((1, 2, 2, 3, 3))
-    requests = 200 if is_large else chance.randint(4, 16)
-    edits = chance.choice((0, 0, 0, 2, 5))
-    faults = chance.choice((0, 1, 1, 2, 4))
-    everything = [*movies.values(), *absent.values()]
+    request_count = 200 if is_large else chance.randint(4, 16)
+    edit_count = chance.choice((0, 0, 0, 2, 5))
+    fault_count = chance.choice((0, 1, 1, 2, 4))
+    all_movies = [*movies.values(), *late_movies.values()]
     return Plan(
         busy_seconds=busy_seconds,
         workers=workers,
         batch_size=40 if is_large else chance.choice((1, 1, 2, 3, 5, 20)),
         consumer_timeout_seconds=chance.choice((100, 1800, 1800)),
         nack_is_failure=chance.random() < 0.5,
-        weather=_weather(chance),
+        fault_rates=_fault_rates(chance),
         movies=movies,
-        sendings=draw_sendings(chance, everything, requests, horizon_seconds),
+        requests=draw_requests(chance, all_movies, request_count, horizon_seconds),
         edits=[
-            *(appearance(chance, movie, horizon_seconds) for movie in absent.values()),
-            *draw_edits(chance, everything, edits, busy_seconds),
+            *(insertion(chance, movie, horizon_seconds) for movie in late_movies.values()),
+            *draw_edits(chance, all_movies, edit_count, busy_seconds),
         ],
-        faults=[_fault(chance, workers, busy_seconds) for _ in range(faults)],
+        faults=[_fault(chance, workers, busy_seconds) for _ in range(fault_count)],
         poison=_poison(chance),
     )
 
 
-def _weather(chance: Random) -> Weather:
-    def some(most: float) -> float:
+def _fault_rates(chance: Random) -> FaultRates:
+    def rate(most: float) -> float:
         return most * chance.random() if chance.random() < 0.3 else 0.0
 
-    return Weather(
-        command_lost=some(0.1),
-        reply_lost=some(0.1),
-        command_late=some(0.05),
-        stale_read=some(0.7),
-        publish_refused=some(0.3),
-        confirm_late=some(0.1),
+    return FaultRates(
+        command_lost=rate(0.1),
+        reply_lost=rate(0.1),
+        command_late=rate(0.05),
+        stale_read=rate(0.7),
+        publish_refused=rate(0.3),
+        confirm_late=rate(0.1),
     )
 
 

@@ -23,7 +23,7 @@ import tenacity._utils
 import worker.service.runtime
 from tests.simulation.connection import SimulatedConnection
 from tests.simulation.evidence import Published
-from tests.simulation.loop import HOME, SimulatedLoop
+from tests.simulation.loop import OWNER, SimulatedLoop
 from tests.simulation.mongod import Mongod
 from tests.simulation.rabbit import Rabbit
 from tests.simulation.store import SimulatedStore
@@ -51,7 +51,7 @@ class SimulatedReplies:
             return
         world = self._process.world
         for message in messages:
-            world.happened["reply"] += 1
+            world.incidents["reply"] += 1
             published = Published(
                 world.now_seconds,
                 message.exchange,
@@ -60,7 +60,7 @@ class SimulatedReplies:
                 message.headers,
                 message.body,
             )
-            world.after(0, world.note, published)
+            world.after(0, world.record, published)
 
     async def close(self) -> None:
         """There is nothing to close."""
@@ -80,7 +80,7 @@ class SimulatedSession(Session):
     ) -> Self:
         """Connect and begin to consume; raises BrokerUnusable."""
         process = PROCESS.get()
-        process.world.happened["session opened"] += 1
+        process.world.incidents["session opened"] += 1
         await asyncio.sleep(process.world.latency_seconds())
         connections = process.connect(), process.connect()
         channels = [connection.channel for connection in connections]
@@ -129,7 +129,7 @@ class Process:
             batch_size=batch_size, drain_seconds=float(DRAIN_SECONDS)
         )
         context = copy_context()
-        context.run(HOME.set, self)
+        context.run(OWNER.set, self)
         context.run(PROCESS.set, self)
         self.running = self.world.loop.create_task(self._run(settings), context=context)
         self.running.add_done_callback(lambda _: on_end(self), context=self.world.outside)
@@ -149,7 +149,7 @@ class Process:
             connection.drop()
         self._store.kill()
 
-    def touch(self) -> None:
+    def on_send(self) -> None:
         """Something leaves the process; it may be the last thing."""
         if self.crash_countdown:
             self.crash_countdown -= 1
@@ -171,22 +171,22 @@ class Process:
     def kill(self) -> None:
         """It is gone between one step and the next."""
         if not self.is_dead:
-            self.world.mishap("crash", self.name)
+            self.world.incident("crash", self.name)
             self._end()
             self.running.cancel()
             self.world.loop.resume(self)
 
     def pause(self, seconds: float) -> None:
         """Nothing of it runs for so long."""
-        self.world.mishap("pause", f"{self.name} for {seconds} s")
+        self.world.incident("pause", f"{self.name} for {seconds} s")
         self.world.loop.pause(self)
         if seconds > SILENCE_SECONDS:
-            self.world.after(SILENCE_SECONDS, self._fall_silent)
+            self.world.after(SILENCE_SECONDS, self._close_for_silence)
         self.world.after(seconds, self.world.loop.resume, self)
 
-    def _fall_silent(self) -> None:
+    def _close_for_silence(self) -> None:
         if self.world.loop.is_paused(self):
-            self.world.mishap("connection closed for silence")
+            self.world.incident("connection closed for silence")
             for connection in self.connections():
                 connection.lose("missed heartbeats")
 
@@ -199,13 +199,13 @@ PROCESS: Final[ContextVar[Process]] = ContextVar("PROCESS")
 
 
 @contextmanager
-def simulated_workers(parts: Parts, *, is_told: bool) -> Iterator[None]:
+def simulated_workers(parts: Parts, *, is_traced: bool) -> Iterator[None]:
     """Let workers use simulated time, chance and sessions, for as long as this lasts."""
     chance = random.getstate()
     with ExitStack() as stack:
         stack.callback(random.setstate, chance)
         stack.callback(logging.disable, logging.root.manager.disable)
-        if not is_told:
+        if not is_traced:
             logging.disable(logging.CRITICAL)
         for target, name, value in (
             (time, "monotonic", _monotonic),

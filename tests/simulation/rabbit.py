@@ -25,9 +25,9 @@ from tests.simulation.world import World
 
 DELIVERY_LIMIT: Final = 20
 CONFIRM_LATE_SECONDS_MAX: Final = 60
-MULTIPLE_CONFIRMS: Final = 0.3
+MULTIPLE_CONFIRMS_SHARE: Final = 0.3
 """Of the confirms, those that stand for all before them."""
-LANDED_THOUGH_REFUSED: Final = 0.3
+ROUTED_THOUGH_REFUSED_SHARE: Final = 0.3
 """A negative confirm may also mean that some of the queues did take the message."""
 
 
@@ -44,10 +44,10 @@ class Queued:
 
 @dataclass(eq=False, slots=True)
 class Channel:
-    """A channel as the broker knows it. ``tell`` sends something to the worker's end of it."""
+    """A channel as the broker knows it. ``send`` sends something to the worker's end of it."""
 
     owner: str
-    tell: Callable[..., object]
+    send: Callable[..., object]
     is_open: bool = True
     is_consuming: bool = False
     prefetch: int = 0
@@ -88,16 +88,16 @@ class Rabbit:
         self._sent += 1
         self.unsettled += 1
         self._queue.append(Queued(self._sent, body, reply_to))
-        self._world.note(Sent(self._world.now_seconds, self._sent, body))
+        self._world.record(Sent(self._world.now_seconds, self._sent, body))
         self._dispatch()
 
     def come_up(self) -> None:
         """The broker can be reached again."""
         self.is_up = True
 
-    def open(self, owner: str, tell: Callable[..., object]) -> Channel:
+    def open(self, owner: str, send: Callable[..., object]) -> Channel:
         """A worker opens a channel."""
-        channel = Channel(owner, tell)
+        channel = Channel(owner, send)
         self._channels.append(channel)
         return channel
 
@@ -112,7 +112,7 @@ class Rabbit:
         """A worker wants no more."""
         channel.is_consuming = False
 
-    def look(self) -> tuple[int, int]:
+    def counts(self) -> tuple[int, int]:
         """How many requests wait in the queue, and how many consumers there are."""
         return len(self._queue), sum(channel.is_consuming for channel in self._channels)
 
@@ -125,33 +125,33 @@ class Rabbit:
 
     def acknowledge(self, channel: Channel, tag: int, *, multiple: bool) -> None:
         """The worker is done with a delivery, or with all up to it."""
-        for settled in self._take(channel, tag, multiple=multiple):
+        for settled in self._unsettled_tags(channel, tag, multiple=multiple):
             queued = channel.unsettled.pop(settled)
             self.unsettled -= 1
-            self._world.note(Settled(self._world.now_seconds, queued.number, channel.owner))
+            self._world.record(Settled(self._world.now_seconds, queued.number, channel.owner))
         self.on_settled()
         self._dispatch()
 
     def reject(self, channel: Channel, tag: int) -> None:
         """The worker has failed with a delivery."""
-        self._world.mishap("delivery returned as failed")
-        self._requeue(channel, self._take(channel, tag, multiple=False), counts=True)
+        self._world.incident("delivery returned as failed")
+        self._requeue(channel, self._unsettled_tags(channel, tag, multiple=False), counts=True)
 
     def hand_back(self, channel: Channel, tag: int) -> None:
         """The worker has not got to these deliveries; before 4.3, RabbitMQ counts that, too."""
-        self._world.mishap("deliveries handed back")
-        tags = self._take(channel, tag, multiple=True)
+        self._world.incident("deliveries handed back")
+        tags = self._unsettled_tags(channel, tag, multiple=True)
         self._requeue(channel, tags, counts=self._nack_is_failure)
 
     def publish(self, channel: Channel, payload: bytes) -> None:
         """A worker publishes; a blocked broker does not read that yet."""
         if self._blocked is not None:
-            self._world.mishap("publisher blocked")
+            self._world.incident("publisher blocked")
             self._blocked.append((channel, payload))
             return
         if channel.is_open:
             for message in messages_in(payload):
-                self._land(channel, message)
+                self._route(channel, message)
 
     def block(self) -> None:
         """Memory or disk are short: read nothing from publishers until unblocked."""
@@ -164,15 +164,15 @@ class Rabbit:
         for channel, payload in waiting:
             self.publish(channel, payload)
 
-    def _land(self, channel: Channel, message: Incoming) -> None:
+    def _route(self, channel: Channel, message: Incoming) -> None:
         world = self._world
         channel.published += 1
         tag, delay = channel.published, world.latency_seconds()
-        is_refused = message.exchange != "" and world.comes(world.weather.publish_refused)
+        is_refused = message.exchange != "" and world.comes(world.fault_rates.publish_refused)
         if is_refused:
-            world.mishap("publish refused")
-        if not is_refused or world.comes(LANDED_THOUGH_REFUSED):
-            world.note(
+            world.incident("publish refused")
+        if not is_refused or world.comes(ROUTED_THOUGH_REFUSED_SHARE):
+            world.record(
                 Published(
                     world.now_seconds,
                     message.exchange,
@@ -182,8 +182,8 @@ class Rabbit:
                     message.body,
                 )
             )
-        if world.comes(world.weather.confirm_late):
-            world.mishap("confirm late")
+        if world.comes(world.fault_rates.confirm_late):
+            world.incident("confirm late")
             delay = CONFIRM_LATE_SECONDS_MAX * world.chance.random()
         channel.unconfirmed[tag] = is_refused
         world.after(delay, self._confirm, channel, tag)
@@ -193,16 +193,16 @@ class Rabbit:
         if tag not in channel.unconfirmed:
             return
         if not channel.is_open:
-            self._world.mishap("confirm lost")
+            self._world.incident("confirm lost")
         else:
             is_refused = channel.unconfirmed[tag]
             earlier = [t for t in channel.unconfirmed if t < tag]
-            multiple = self._world.comes(MULTIPLE_CONFIRMS) and all(
+            multiple = self._world.comes(MULTIPLE_CONFIRMS_SHARE) and all(
                 channel.unconfirmed[t] == is_refused for t in earlier
             )
             for confirmed in [*earlier, tag] if multiple else [tag]:
                 del channel.unconfirmed[confirmed]
-            channel.tell("confirm", tag, multiple, is_refused)
+            channel.send("confirm", tag, multiple, is_refused)
 
     def _dispatch(self) -> None:
         while self._queue:
@@ -216,33 +216,35 @@ class Rabbit:
         tag = channel.delivered
         channel.unsettled[tag] = queued
         if queued.failures:
-            self._world.happened["redelivery"] += 1
+            self._world.incidents["redelivery"] += 1
         now = self._world.now_seconds
-        self._world.note(Delivered(now, queued.number, channel.owner, queued.failures))
-        channel.tell("deliver", tag, queued)
+        self._world.record(Delivered(now, queued.number, channel.owner, queued.failures))
+        channel.send("deliver", tag, queued)
         self._world.after(self._consumer_timeout_seconds, self._time_out, channel, tag, queued)
 
     def _time_out(self, channel: Channel, tag: int, queued: Queued) -> None:
         if channel.is_open and channel.unsettled.get(tag) is queued:
-            self._world.mishap("consumer timeout")
-            self.expel(channel, "PRECONDITION_FAILED - delivery acknowledgement timed out")
+            self._world.incident("consumer timeout")
+            self.close_with_error(
+                channel, "PRECONDITION_FAILED - delivery acknowledgement timed out"
+            )
 
-    def expel(self, channel: Channel, why: str) -> None:
+    def close_with_error(self, channel: Channel, why: str) -> None:
         """Close a channel from the broker's side."""
         if channel.is_open:
             self.close(channel)
-            channel.tell("closed", why)
+            channel.send("closed", why)
 
-    def _take(self, channel: Channel, tag: int, *, multiple: bool) -> list[int]:
+    def _unsettled_tags(self, channel: Channel, tag: int, *, multiple: bool) -> list[int]:
         """The unsettled deliveries that are meant; RabbitMQ takes none that it does not know."""
         if not channel.is_open:
             return []
         tags = [t for t in channel.unsettled if t <= tag] if multiple else [tag]
         if not tags or tag not in channel.unsettled:
-            self._world.note(
+            self._world.record(
                 Misused(self._world.now_seconds, f"delivery {tag} was settled, and is unknown")
             )
-            self.expel(channel, f"PRECONDITION_FAILED - unknown delivery tag {tag}")
+            self.close_with_error(channel, f"PRECONDITION_FAILED - unknown delivery tag {tag}")
             return []
         return tags
 
@@ -254,7 +256,7 @@ class Rabbit:
             queued.failures += counts
             if queued.failures > DELIVERY_LIMIT:
                 self.unsettled -= 1
-                self._world.note(Discarded(self._world.now_seconds, queued.number))
+                self._world.record(Discarded(self._world.now_seconds, queued.number))
             else:
                 self._queue.appendleft(queued)
         self.on_settled()

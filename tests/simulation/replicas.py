@@ -61,11 +61,11 @@ class Replicas:
     def majority(self) -> Stored:
         """What a majority has, or had not long ago; a read may find either."""
         count = self._majority
-        if self._world.comes(self._world.weather.stale_read):
+        if self._world.comes(self._world.fault_rates.stale_read):
             oldest = self._world.now_seconds - STALE_SECONDS_MAX
             recent = [count for at, count in self._majorities if at >= oldest]
             if recent and (count := self._world.chance.choice(recent)) < self._majority:
-                self._world.mishap("stale read")
+                self._world.incident("stale read")
         return self._log[count]
 
     def append(
@@ -80,7 +80,7 @@ class Replicas:
         present = {key: movie for key, movie in merged.items() if movie is not None}
         self._log.append(Stored(present, {**before.ledger, **ledger}))
         length, term = len(self._log) - 1, self._term
-        self._world.note(Written(self._world.now_seconds, writer, movies, ledger))
+        self._world.record(Written(self._world.now_seconds, writer, movies, ledger))
         delay = self._seconds * self._world.chance.random()
         self._world.after(delay, self._replicate, term, length)
         return length
@@ -91,7 +91,7 @@ class Replicas:
             return
         self._majority = length
         self._majorities.append((self._world.now_seconds, length))
-        self._world.note(MajorityHas(self._world.now_seconds, length))
+        self._world.record(MajorityHas(self._world.now_seconds, length))
         reached = [callback for needed, callback in self._waiting if needed <= length]
         self._waiting = [entry for entry in self._waiting if entry[0] > length]
         for callback in reached:
@@ -123,9 +123,9 @@ class Replicas:
         last = len(self._log) - 1
         kept = self._world.chance.randint(self._majority, last)
         if kept < last:
-            self._world.mishap("writes rolled back")
+            self._world.incident("writes rolled back")
             del self._log[kept + 1 :]
-            self._world.note(RolledBack(self._world.now_seconds, kept))
+            self._world.record(RolledBack(self._world.now_seconds, kept))
         waiting, self._waiting = self._waiting, []
         for _, callback in waiting:
             callback(

@@ -31,7 +31,7 @@ class Client(Protocol):
     def name(self) -> str: ...
     @property
     def is_dead(self) -> bool: ...
-    def touch(self) -> None:
+    def on_send(self) -> None:
         """Something leaves the process."""
 
     def kill(self) -> None:
@@ -55,15 +55,15 @@ class RoundTrip(Generic[T]):
         if client.is_dead:
             self.answer.cancel()
             return
-        client.touch()
-        world, weather = self._world, self._world.weather
+        client.on_send()
+        world, rates = self._world, self._world.fault_rates
         delay = world.latency_seconds()
-        if world.comes(weather.command_lost):
-            world.mishap("command lost")
+        if world.comes(rates.command_lost):
+            world.incident("command lost")
             self._fail()
             return
-        if world.comes(weather.command_late):
-            world.mishap("command late")
+        if world.comes(rates.command_late):
+            world.incident("command late")
             delay += world.chance.uniform(OPERATION_TIMEOUT_SECONDS, LATE_SECONDS_MAX)
             world.after(OPERATION_TIMEOUT_SECONDS, self._time_out)
         world.after(delay, self._arrive)
@@ -86,15 +86,15 @@ class RoundTrip(Generic[T]):
     def _find_no_primary(self) -> None:
         if not self._mongod.replicas.is_up:
             self._is_given_up = True
-            self._world.mishap("no primary")
+            self._world.incident("no primary")
             self._finish(ServerSelectionTimeoutError("no primary"), None)
 
     def _done(self, result: T) -> None:
         self._reply(None, result)
 
     def _reply(self, failure: PyMongoError | None, result: T | None) -> None:
-        if self._world.comes(self._world.weather.reply_lost):
-            self._world.mishap("reply lost")
+        if self._world.comes(self._world.fault_rates.reply_lost):
+            self._world.incident("reply lost")
             self._fail()
         else:
             self._world.after(self._world.latency_seconds(), self._finish, failure, result)

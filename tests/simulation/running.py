@@ -22,14 +22,14 @@ class Tally:
     seeds: int = 0
     steps: int = 0
     failures: list[tuple[int, list[str]]] = field(default_factory=list)
-    happened: Counter[str] = field(default_factory=Counter)
+    incidents: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Tally) -> None:
         """Take in what other seeds came to."""
         self.seeds += other.seeds
         self.steps += other.steps
         self.failures += other.failures
-        self.happened += other.happened
+        self.incidents += other.incidents
 
 
 def run_piece(seeds: Sequence[int]) -> Tally:
@@ -38,12 +38,12 @@ def run_piece(seeds: Sequence[int]) -> Tally:
     # What a world leaves behind is collected between the pieces, not at every turn.
     gc.disable()
     try:
-        for story in simulate_many(seeds):
+        for result in simulate_many(seeds):
             tally.seeds += 1
-            tally.steps += story.steps
-            tally.happened += story.happened
-            if story.findings:
-                tally.failures.append((story.seed, story.findings))
+            tally.steps += result.steps
+            tally.incidents += result.incidents
+            if result.findings:
+                tally.failures.append((result.seed, result.findings))
     finally:
         gc.enable()
         gc.collect()

@@ -80,7 +80,7 @@ class SimulatedStore:
         outcomes = _outcomes(ledger)
         for name, since in self.world.poison.items():
             if name in request_ids and (since == "at once" or name in outcomes):
-                self.world.mishap("poison")
+                self.world.incident("poison")
                 self.world.after(0, self._client.kill)
         return Reading(documents.movies_by_id(movies), outcomes)
 
@@ -148,7 +148,7 @@ class SimulatedStore:
             updates = [documents.booking_update(booking) for booking in bookings]
             matched = await self._ask(lambda: self.mongod.update(transaction, updates))
             if matched != len(bookings):
-                self.world.happened["filter matched nothing"] += 1
+                self.world.incidents["filter matched nothing"] += 1
                 raise Conflict(f"{len(bookings) - matched} movies were changed meanwhile")
         if outcomes:
             entries = [documents.ledger_document(outcome) for outcome in outcomes]
@@ -163,7 +163,7 @@ class SimulatedStore:
                     UNKNOWN_RESULT
                 ):
                     raise
-                self.world.mishap("commit result unknown")
+                self.world.incident("commit result unknown")
                 if attempt == COMMIT_ATTEMPTS:
                     raise StoreUnusable("the result of a commit is not known") from failure
             else:

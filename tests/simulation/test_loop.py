@@ -9,7 +9,7 @@ from contextvars import copy_context
 
 import pytest
 
-from tests.simulation.loop import HOME, STEPS_MAX, GoesInCircles, SimulatedLoop
+from tests.simulation.loop import OWNER, STEPS_MAX, Livelock, SimulatedLoop
 
 
 def new_loop(seed: int = 1) -> SimulatedLoop:
@@ -84,7 +84,7 @@ def test_what_belongs_to_a_paused_process_waits_and_then_goes_on() -> None:
 
     async def pause_it() -> None:
         context = copy_context()
-        context.run(HOME.set, "a process")
+        context.run(OWNER.set, "a process")
         ticking = loop.create_task(tick(), context=context)
         await asyncio.sleep(2.5)
         loop.pause("a process")
@@ -103,7 +103,7 @@ def test_a_world_without_an_end_is_noticed() -> None:
             await asyncio.sleep(0)
 
     loop = new_loop()
-    with pytest.raises(GoesInCircles):
+    with pytest.raises(Livelock):
         loop.run_until_complete(spin())
     assert loop.steps > STEPS_MAX
 

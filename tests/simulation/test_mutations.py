@@ -23,7 +23,7 @@ CAUGHT_BY: Final = {
     "ledger entries after the transaction": "I2, I6",
     "ledger entries before the transaction": "was never true",
     "a local instead of a majority read of the ledger": "I4: announced, but no majority",
-    "ok taken for success": "was never true",
+    "ok treated as success": "was never true",
 }
 """What the auditor says of each, among other things."""
 
@@ -31,9 +31,9 @@ CAUGHT_BY: Final = {
 def caught_at(parts: Parts, by: str) -> int | None:
     """The first seed at which the auditor says so."""
     gc.collect()
-    for story in simulate_many(range(SEEDS), parts):
-        if any(by in finding for finding in story.findings):
-            return story.seed
+    for result in simulate_many(range(SEEDS), parts):
+        if any(by in finding for finding in result.findings):
+            return result.seed
     return None
 
 

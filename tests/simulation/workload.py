@@ -23,7 +23,7 @@ Change = Callable[[Document | None], Document | None]
 SLOT_IDS: Final = (0, 1, 2, 3, 7)
 UNKNOWN_SLOT_ID: Final = 9
 UNREADABLE: Final = (b"", b"nonsense", b"[1]", b'{"requestId": 5}', b'{"requestId": "no spaces"}')
-FAULTS: Final[Sequence[tuple[str, object]]] = (
+INVALID_VALUES: Final[Sequence[tuple[str, object]]] = (
     ("numberOfPeople", 0),
     ("numberOfPeople", "2"),
     ("timeSlotId", True),
@@ -35,7 +35,7 @@ FAULTS: Final[Sequence[tuple[str, object]]] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class ScheduledRequest:
     """A request that a publisher sends."""
 
     at_seconds: float
@@ -76,19 +76,19 @@ def _slot(chance: Random, slot_id: int) -> Document:
     return slot
 
 
-def draw_sendings(
+def draw_requests(
     chance: Random, movies: Sequence[Document], count: int, horizon_seconds: float
-) -> list[Sending]:
+) -> list[ScheduledRequest]:
     """Requests, some of them several times, and some ids for several things."""
-    sendings: list[Sending] = []
+    requests: list[ScheduledRequest] = []
     for number in range(count):
         request = _request(chance, f"r{number}", movies, horizon_seconds)
         at_seconds = horizon_seconds * chance.random()
         for body in _bodies(chance, request, movies, horizon_seconds):
             reply_to = "replies" if chance.random() < 0.05 else None
-            sendings.append(Sending(at_seconds, body, reply_to))
+            requests.append(ScheduledRequest(at_seconds, body, reply_to))
             at_seconds += horizon_seconds * chance.random() * chance.choice((0.01, 1))
-    return sendings
+    return requests
 
 
 def _request(
@@ -106,7 +106,7 @@ def _request(
     if chance.random() < 0.1:
         request["expiresAt"] = _moment(horizon_seconds * chance.uniform(-0.5, 2))
     if chance.random() < 0.07:
-        name, value = chance.choice(FAULTS)
+        name, value = chance.choice(INVALID_VALUES)
         request[name] = value
     return request
 
@@ -152,7 +152,7 @@ def draw_edits(
     return edits
 
 
-def appearance(chance: Random, movie: Document, horizon_seconds: float) -> Edit:
+def insertion(chance: Random, movie: Document, horizon_seconds: float) -> Edit:
     """The movie appears in mid-flight."""
     at_seconds = horizon_seconds * chance.random()
     return Edit(at_seconds, movie["_id"], "movie appears", lambda before: before or movie)

@@ -15,7 +15,7 @@ from typing import Final, TypeVarTuple
 
 from tests.simulation.evidence import Fact
 from tests.simulation.loop import SimulatedLoop
-from tests.simulation.telling import told
+from tests.simulation.trace import described
 
 CLOCK_START: Final = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 """What every clock shows when a world begins."""
@@ -25,11 +25,14 @@ QUICK_SECONDS: Final = 0.004
 SLOW_SECONDS: Final = 0.2
 SLOW_SHARE: Final = 0.03
 
+Tracer = Callable[[float, str, str], None]
+"""Called with the time in seconds, who did something, and what it was."""
+
 Ts = TypeVarTuple("Ts")
 
 
 @dataclass(slots=True)
-class Weather:
+class FaultRates:
     """How likely each mishap is at the moment, from 0 to 1; calm unless a world says otherwise."""
 
     command_lost: float = 0.0
@@ -43,16 +46,16 @@ class Weather:
 class World:
     """One world: made from a seed, and told step by step to whoever wants to hear it."""
 
-    def __init__(self, seed: int, tell: Callable[[float, str, str], None] | None = None) -> None:
+    def __init__(self, seed: int, trace: Tracer | None = None) -> None:
         self.chance = random.Random(seed)
         self.loop = SimulatedLoop(self.chance.random)  # type: ignore[abstract]  # All that is needed.
-        self.weather = Weather()
-        self.diary: list[Fact] = []
-        self.happened: Counter[str] = Counter()
+        self.fault_rates = FaultRates()
+        self.journal: list[Fact] = []
+        self.incidents: Counter[str] = Counter()
         self.poison: Mapping[str, str] = {}
         """From when on a request kills whoever handles it, by its id."""
-        self.is_told = tell is not None
-        self._tell = tell
+        self.is_traced = trace is not None
+        self._trace = trace
         self.outside = Context()
 
     @property
@@ -64,22 +67,22 @@ class World:
         """What the workers take for the time."""
         return CLOCK_START + timedelta(seconds=self.loop.time())
 
-    def note(self, fact: Fact) -> None:
+    def record(self, fact: Fact) -> None:
         """Write down what can be seen from outside."""
-        self.diary.append(fact)
-        if self.is_told:
-            self.say(*told(fact))
+        self.journal.append(fact)
+        if self.is_traced:
+            self.trace(*described(fact))
 
-    def say(self, who: str, what: str) -> None:
+    def trace(self, who: str, what: str) -> None:
         """Tell a step of the story."""
-        if self._tell is not None:
-            self._tell(self.loop.time(), who, what)
+        if self._trace is not None:
+            self._trace(self.loop.time(), who, what)
 
-    def mishap(self, kind: str, who: str = "") -> None:
+    def incident(self, kind: str, who: str = "") -> None:
         """Count something that went wrong, anywhere or with somebody."""
-        self.happened[kind] += 1
-        if self.is_told:
-            self.say("!", f"{kind} {who}")
+        self.incidents[kind] += 1
+        if self.is_traced:
+            self.trace("!", f"{kind} {who}")
 
     def comes(self, likelihood: float) -> bool:
         """Whether something of this likelihood happens now."""

@@ -20,7 +20,7 @@ from tests.simulation.evidence import (
 )
 
 
-def told(fact: Fact) -> tuple[str, str]:
+def described(fact: Fact) -> tuple[str, str]:
     """Who did it, and what it was."""
     match fact:
         case Sent():

@@ -22,15 +22,15 @@ from tests.simulation.evidence import (
     Written,
 )
 from tests.simulation.oracle import (
+    Request,
     Verdict,
-    Wish,
     is_malformed,
     is_recorded_as,
     number,
-    read,
+    parsed,
+    recorded_verdict,
     seats_left,
     slots_of,
-    told,
     verdict,
 )
 
@@ -45,34 +45,36 @@ class Requests:
     def __init__(self) -> None:
         self.bodies: dict[int, bytes] = {}
         self.first_sent: dict[str, float] = {}
-        self.wishes: defaultdict[str, list[Wish]] = defaultdict(list)
+        self.by_id: defaultdict[str, list[Request]] = defaultdict(list)
         self.failures: Counter[str] = Counter()
         self.poisonous: set[str] = set()
-        self._read: dict[bytes, Wish | None] = {}
+        self._parsed: dict[bytes, Request | None] = {}
 
-    def wish(self, body: bytes) -> Wish | None:
+    def parsed(self, body: bytes) -> Request | None:
         """What this body asks for."""
-        if body not in self._read:
-            self._read[body] = read(body)
-        return self._read[body]
+        if body not in self._parsed:
+            self._parsed[body] = parsed(body)
+        return self._parsed[body]
 
-    def take_sent(self, fact: Sent) -> None:
+    def on_sent(self, fact: Sent) -> None:
         """A request, new or repeated."""
         self.bodies[fact.message] = fact.body
-        wish = self.wish(fact.body)
-        if wish is not None:
-            self.first_sent.setdefault(wish.request_id, fact.at_seconds)
-            self.wishes[wish.request_id].append(wish)
+        request = self.parsed(fact.body)
+        if request is not None:
+            self.first_sent.setdefault(request.request_id, fact.at_seconds)
+            self.by_id[request.request_id].append(request)
 
-    def take_poisonous(self, fact: Poisonous) -> None:
+    def on_poisonous(self, fact: Poisonous) -> None:
         """A request that kills."""
         self.poisonous.add(fact.request_id)
 
-    def take_delivered(self, fact: Delivered) -> None:
+    def on_delivered(self, fact: Delivered) -> None:
         """How often a delivery has failed."""
-        wish = self.wish(self.bodies[fact.message])
-        if wish is not None:
-            self.failures[wish.request_id] = max(self.failures[wish.request_id], fact.failures)
+        request = self.parsed(self.bodies[fact.message])
+        if request is not None:
+            self.failures[request.request_id] = max(
+                self.failures[request.request_id], fact.failures
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class Stored:
     ledger: Mapping[str, Document]
 
 
-class Books:
+class WriteHistory:
     """The log of writes, and how much of it a majority had when."""
 
     def __init__(self, requests: Requests, clock_start: datetime) -> None:
@@ -100,19 +102,19 @@ class Books:
         return self._majorities[-1][1]
 
     @property
-    def are_undecided(self) -> bool:
+    def has_unreplicated_writes(self) -> bool:
         """Whether there are writes that might still be undone."""
         return self._log[-1] is not self.majority
 
-    def take_majority(self, fact: MajorityHas) -> None:
+    def on_majority(self, fact: MajorityHas) -> None:
         """A majority has more of the log."""
         self._majorities.append((fact.at_seconds, self._log[fact.writes]))
 
-    def take_rolled_back(self, fact: RolledBack) -> None:
+    def on_rolled_back(self, fact: RolledBack) -> None:
         """The end of the log never was."""
         del self._log[fact.writes + 1 :]
 
-    def take_written(self, fact: Written) -> Iterator[str]:
+    def on_written(self, fact: Written) -> Iterator[str]:
         """The log is longer by one write; says everything that is wrong with it."""
         self._at_seconds = fact.at_seconds
         before = self._log[-1]
@@ -157,8 +159,8 @@ class Books:
     ) -> Iterator[str]:
         if request_id in before.ledger:
             yield f"I3: {request_id} was recorded before: {before.ledger[request_id]}"
-        wishes = [w for w in self._requests.wishes[request_id] if is_recorded_as(w, entry)]
-        if not wishes:
+        requests = [r for r in self._requests.by_id[request_id] if is_recorded_as(r, entry)]
+        if not requests:
             yield f"I3: nobody asked for {entry}"
             return
         decided_at = entry["decidedAt"]
@@ -166,9 +168,9 @@ class Books:
             yield f"{request_id} was decided at {decided_at}, out of its time"
         # Bodies with the same content may differ in when they expire.
         possible = {
-            v for w in wishes for v in self._possible(w, decided_at, before, after, request_id)
+            v for r in requests for v in self._possible(r, decided_at, before, after, request_id)
         }
-        if told(entry) not in possible:
+        if recorded_verdict(entry) not in possible:
             yield f"I3: {entry} was never true; it could have been one of {possible}"
 
     def _moment(self, at_seconds: float | None = None) -> datetime:
@@ -178,31 +180,33 @@ class Books:
         return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
     def _possible(
-        self, wish: Wish, now: datetime, before: Stored, after: Stored, request_id: str
+        self, request: Request, now: datetime, before: Stored, after: Stored, request_id: str
     ) -> Iterator[Verdict]:
-        """Whatever the wish may have got: on what a majority had, and behind its own batch."""
-        if wish.faults:
+        """Whatever the request may have got: on what a majority had, and behind its own batch."""
+        if request.invalid_fields:
             yield "invalid_request", None, None
             return
-        stored = before.movies.get(wish.movie_id)
-        booked = stored is not after.movies.get(wish.movie_id)
-        for movie in self.movies_seen(wish, self._at_seconds):
-            if movie is not None and is_malformed(movie, wish.time_slot_id):
+        stored = before.movies.get(request.movie_id)
+        booked = stored is not after.movies.get(request.movie_id)
+        for movie in self.movies_seen(request, self._at_seconds):
+            if movie is not None and is_malformed(movie, request.time_slot_id):
                 continue
-            yield from _rejection(verdict(wish, movie, now))
+            yield from _rejection(verdict(request, movie, now))
             if booked and number(movie or {}, "version") == number(stored or {}, "version"):
-                yield from _rejection(verdict(wish, movie, now, raised=1))
+                yield from _rejection(verdict(request, movie, now, raised=1))
         if booked:
-            for seats, asked_by in self._rooms(wish, before, after):
-                reason, version, left = verdict(wish, stored, now, 1, seats)
-                if reason == "confirmed" and asked_by == request_id:
-                    yield reason, version, seats - wish.people
+            for seats, confirmed_id in self._seats_before_each(request, before, after):
+                reason, version, left = verdict(request, stored, now, 1, seats)
+                if reason == "confirmed" and confirmed_id == request_id:
+                    yield reason, version, seats - request.people
                 elif reason != "confirmed":
                     yield reason, version, left
 
-    def _rooms(self, wish: Wish, before: Stored, after: Stored) -> Iterator[tuple[int, str]]:
+    def _seats_before_each(
+        self, request: Request, before: Stored, after: Stored
+    ) -> Iterator[tuple[int, str]]:
         """The seats left in the slot before each confirmation of this write, and whose it is."""
-        slot = slots_of(before.movies[wish.movie_id]).get(wish.time_slot_id)
+        slot = slots_of(before.movies[request.movie_id]).get(request.time_slot_id)
         if slot is None:
             return
         confirmed = [
@@ -210,7 +214,7 @@ class Books:
             for name, entry in after.ledger.items()
             if name not in before.ledger
             and (entry["outcome"], entry.get("movieId"), entry.get("timeSlotId"))
-            == ("confirmed", wish.movie_id, wish.time_slot_id)
+            == ("confirmed", request.movie_id, request.time_slot_id)
         ]
         left = seats_left(slot)
         for entry in sorted(confirmed, key=lambda entry: -int(entry["seatsAvailable"])):
@@ -218,22 +222,22 @@ class Books:
             left -= entry["numberOfPeople"]
         yield left, ""
 
-    def movies_seen(self, wish: Wish, now_seconds: float) -> Iterator[Document | None]:
-        """The movie as a majority had it at any time since shortly before the wish was sent."""
-        return self._since(wish, now_seconds, self._majorities)
+    def movies_seen(self, request: Request, now_seconds: float) -> Iterator[Document | None]:
+        """The movie as a majority had it at any time since shortly before the request was sent."""
+        return self._since(request, now_seconds, self._majorities)
 
-    def movies_had(self, wish: Wish, now_seconds: float) -> Iterator[Document | None]:
+    def movies_had(self, request: Request, now_seconds: float) -> Iterator[Document | None]:
         """The movie as any primary had it, even if that was undone: a booking may have met it."""
-        return self._since(wish, now_seconds, self._primaries)
+        return self._since(request, now_seconds, self._primaries)
 
     def _since(
-        self, wish: Wish, now_seconds: float, history: Sequence[tuple[float, Stored]]
+        self, request: Request, now_seconds: float, history: Sequence[tuple[float, Stored]]
     ) -> Iterator[Document | None]:
-        since = self._requests.first_sent[wish.request_id] - STALE_SECONDS_MAX
+        since = self._requests.first_sent[request.request_id] - STALE_SECONDS_MAX
         until = now_seconds + 1
         last: object = "none yet"
         for began, stored in reversed(history):
-            movie = stored.movies.get(wish.movie_id)
+            movie = stored.movies.get(request.movie_id)
             if began < until and movie is not last:
                 yield movie
                 last = movie
