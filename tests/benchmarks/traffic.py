@@ -34,7 +34,7 @@ QUIET_SECONDS: Final = 1.0
 """Without a new outcome, after which a contestant that has nothing to do is believed to be idle."""
 PUBLISH_CHUNK: Final = 1_000
 SEND_INTERVAL_SECONDS: Final = 0.001
-STRAGGLERS_SECONDS: Final = 30
+LATE_EVENT_SECONDS_MAX: Final = 30
 
 QUEUES: Final = (topology.REQUESTS, topology.EVENTS_UNROUTED, topology.DEAD_LETTERS)
 
@@ -42,19 +42,19 @@ QUEUES: Final = (topology.REQUESTS, topology.EVENTS_UNROUTED, topology.DEAD_LETT
 class Traffic:
     """Publishes requests and counts outcomes, through connections of its own."""
 
-    def __init__(self, url: str, asking: DirectChannel, publishing: DirectChannel) -> None:
+    def __init__(self, url: str, counting: DirectChannel, publishing: DirectChannel) -> None:
         self._url = url
-        self._asking = asking
+        self._counting = counting
         self._publisher = Publisher(publishing)
 
     async def purge(self) -> None:
         """Empty every queue of the contract."""
         for queue in QUEUES:
-            await self._asking.queue_purge(queue)
+            await self._counting.queue_purge(queue)
 
     async def purge_requests(self) -> None:
         """Take away the requests that nobody has been handed yet."""
-        await self._asking.queue_purge(topology.REQUESTS)
+        await self._counting.queue_purge(topology.REQUESTS)
 
     async def publish(self, requests: Iterator[ReservationRequest], count: int) -> None:
         """Publish the next ``count`` requests, confirmed."""
@@ -65,17 +65,17 @@ class Traffic:
 
     async def outcomes(self) -> int:
         """The events published since the last purge."""
-        declared = await self._asking.queue_declare(topology.EVENTS_UNROUTED, passive=True)
+        declared = await self._counting.queue_declare(topology.EVENTS_UNROUTED, passive=True)
         return declared.message_count or 0
 
-    async def take_outcomes(self) -> int:
+    async def drain_outcomes(self) -> int:
         """Take away the events that were published since the last time, and say how many."""
-        purged = await self._asking.queue_purge(topology.EVENTS_UNROUTED)
+        purged = await self._counting.queue_purge(topology.EVENTS_UNROUTED)
         return purged.message_count or 0
 
     async def dead_letters(self) -> int:
         """The dead letters since the last purge, of which no workload should have any."""
-        declared = await self._asking.queue_declare(topology.DEAD_LETTERS, passive=True)
+        declared = await self._counting.queue_declare(topology.DEAD_LETTERS, passive=True)
         return declared.message_count or 0
 
     async def until_quiet(self) -> None:
@@ -92,7 +92,7 @@ class Traffic:
 
         Requests are due at a fixed rate, whatever becomes of those before them, and the clock
         starts when one is due, so time that a stalled contestant makes others wait is counted.
-        Raises BenchmarkFailed when an event has not come STRAGGLERS_SECONDS after the last request.
+        Raises BenchmarkFailed if an event is missing LATE_EVENT_SECONDS_MAX after the last request.
         """
         count = max(int(rate * seconds), 1)
         async with (
@@ -143,7 +143,7 @@ class _Arrivals:
 
     async def complete(self) -> None:
         try:
-            async with asyncio.timeout(STRAGGLERS_SECONDS):
+            async with asyncio.timeout(LATE_EVENT_SECONDS_MAX):
                 await self._all_there.wait()
         except TimeoutError:
             raise BenchmarkFailed(f"{self._missing} events never came") from None
@@ -185,12 +185,12 @@ def _message(request: ReservationRequest, correlation_id: str | None = None) -> 
 async def traffic(url: str) -> AsyncIterator[Traffic]:
     """Declare the topology, and open the connections of the outside world."""
     async with (
-        await connect(url, "asking") as asking,
+        await connect(url, "counting") as counting,
         await connect(url, "publishing") as publishing,
     ):
-        await declare_topology(asking)
+        await declare_topology(counting)
         yield Traffic(
             url,
-            await open_channel(asking, confirms=False),
+            await open_channel(counting, confirms=False),
             await open_channel(publishing, confirms=True),
         )

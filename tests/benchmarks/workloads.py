@@ -54,14 +54,14 @@ class Workload:
         """Requests without end; another seed has other request ids."""
         chance = random.Random(seed)
         if not self.repeated:
-            yield from self._wishes(chance)
-        wishes = self._wishes(chance)
+            yield from self._new_requests(chance)
+        new_requests = self._new_requests(chance)
         while True:
-            some = list(itertools.islice(wishes, REPEAT_WITHIN // 2)) * 2
-            chance.shuffle(some)
-            yield from some
+            repeated = list(itertools.islice(new_requests, REPEAT_WITHIN // 2)) * 2
+            chance.shuffle(repeated)
+            yield from repeated
 
-    def _wishes(self, chance: random.Random) -> Iterator[ReservationRequest]:
+    def _new_requests(self, chance: random.Random) -> Iterator[ReservationRequest]:
         stride = max(self.catalogue, self.movies) // self.movies
         while True:
             yield ReservationRequest(

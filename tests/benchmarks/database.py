@@ -25,7 +25,7 @@ INSERT_CHUNK: Final = 10_000
 Document = dict[str, Any]
 
 
-class Books:
+class BenchmarkDatabase:
     """The movies and the ledger of one database."""
 
     def __init__(self, client: AsyncMongoClient[Document], database: str) -> None:
@@ -43,7 +43,7 @@ class Books:
         await self._insert("reservations", itertools.islice(_entries(), count))
         await self._client.admin.command("fsync")
 
-    async def check(self) -> None:
+    async def check_consistency(self) -> None:
         """Raises BenchmarkFailed unless exactly the confirmed people have seats."""
         confirmed = await self._sum(
             "reservations",
@@ -75,15 +75,17 @@ class Books:
 
 
 @asynccontextmanager
-async def opened(uri: str, database: str, *, keep: object = None) -> AsyncIterator[Books]:
+async def open_database(
+    uri: str, database: str, *, keep: object = None
+) -> AsyncIterator[BenchmarkDatabase]:
     """The books in this database, which is dropped at the end unless ``keep`` is true."""
     async with AsyncMongoClient[Document](uri) as client:
-        books = Books(client, database)
+        opened = BenchmarkDatabase(client, database)
         try:
-            yield books
+            yield opened
         finally:
             if not keep:
-                await books.drop()
+                await opened.drop()
 
 
 def _entries() -> Iterator[Document]:
