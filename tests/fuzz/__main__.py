@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from tests.fuzz.seeds import SEEDS, WORDS
+from tests.fuzz.seeds import DICTIONARY, SEEDS
 
 INPUT_BYTES_MAX: Final = 70_000
 """A little more than the 64 KiB of a request."""
@@ -33,7 +33,7 @@ ROOT: Final = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
-class Round:
+class TargetResult:
     """What came of fuzzing one target."""
 
     target: str
@@ -53,15 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _fuzz(options.targets[0], options.seconds, options.corpus)
     targets = options.targets or list(SEEDS)
     console = Console()
-    rounds = []
+    results = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("fuzzing", total=len(targets))
         for target in targets:
             progress.update(bar, description=f"fuzzing {target}")
-            rounds.append(_in_a_process(target, options.seconds / len(targets), options.corpus))
+            results.append(_fuzz_in_child(target, options.seconds / len(targets), options.corpus))
             progress.advance(bar)
-    console.print(_table(rounds))
-    findings = [found.finding for found in rounds if found.finding]
+    console.print(_table(results))
+    findings = [result.finding for result in results if result.finding]
     for finding in findings:
         console.print(f"{finding}: {finding.read_bytes()!r}", markup=False, soft_wrap=True)
     return 1 if findings else 0
@@ -78,13 +78,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _in_a_process(target: str, seconds: float, corpus: Path) -> Round:
+def _fuzz_in_child(target: str, seconds: float, corpus: Path) -> TargetResult:
     """The fuzzer ends its process, whatever comes of it."""
     folder = corpus / target
     folder.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(SEEDS[target]):
         (folder / f"seed-{number}").write_bytes(seed)
-    (corpus / "words").write_text("".join(f"{_quoted(word)}\n" for word in WORDS))
+    (corpus / "dictionary").write_text("".join(f"{_quoted(token)}\n" for token in DICTIONARY))
     before = set(corpus.glob(f"{target}-*"))
     command = (sys.executable, "-m", "tests.fuzz", target, "--inside", "--corpus", str(corpus))
     log = corpus / f"{target}.log"
@@ -98,11 +98,13 @@ def _in_a_process(target: str, seconds: float, corpus: Path) -> Round:
         raise SystemExit(f"the fuzzer failed, see {log}:\n{text[-2000:]}")
     status = re.findall(r"#(\d+)\t\w+ +cov: (\d+).*? corp: (\d+)/", text)
     executions, covered, kept = status[-1] if status else (0, 0, 0)
-    return Round(target, int(executions), int(covered), int(kept), found[0] if found else None)
+    return TargetResult(
+        target, int(executions), int(covered), int(kept), found[0] if found else None
+    )
 
 
-def _quoted(word: str) -> str:
-    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _quoted(token: str) -> str:
+    return '"' + token.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _fuzz(target: str, seconds: float, corpus: Path) -> None:
@@ -123,11 +125,11 @@ def _fuzz(target: str, seconds: float, corpus: Path) -> None:
     atheris.Fuzz()
 
 
-def _table(rounds: Sequence[Round]) -> Table:
+def _table(results: Sequence[TargetResult]) -> Table:
     table = Table("target", "inputs tried", "places reached", "inputs kept", "finding")
-    for found in rounds:
-        counts = (f"{n:,}" for n in (found.executions, found.covered, found.kept))
-        table.add_row(found.target, *counts, found.finding.name if found.finding else "none")
+    for result in results:
+        counts = (f"{n:,}" for n in (result.executions, result.covered, result.kept))
+        table.add_row(result.target, *counts, result.finding.name if result.finding else "none")
     return table
 
 

@@ -32,25 +32,25 @@ def connections(data: bytes) -> None:
     if option:
         url += f"{'&' if '?' in rest else '/?'}{option}={before.replace('&', '')}{SECRET}"
     for name in ("amqp_url", "mongodb_uri"):
-        told = _told(name, url)
-        assert SECRET not in told, (url, told)
+        shown = _shown(name, url)
+        assert SECRET not in shown, (url, shown)
 
 
-def _told(name: str, url: str) -> str:
+def _shown(name: str, url: str) -> str:
     """All that anybody says about this URL."""
     try:
         load_settings(**{name: url})
     except BadSettings as refusal:
         return str(refusal)
-    return without_password(url) + without_secrets(_word_of_the_client(name, url), url)
+    return without_password(url) + without_secrets(_client_message(name, url), url)
 
 
-def _word_of_the_client(name: str, url: str) -> str:
+def _client_message(name: str, url: str) -> str:
     """What the client library says about a URL that our settings take."""
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             URL(url) if name == "amqp_url" else parse_uri(url)
         except (ValueError, PyMongoError) as failure:
             return str(failure)
-    return "; ".join(str(warning.message) for warning in told)
+    return "; ".join(str(warning.message) for warning in caught)

@@ -14,17 +14,17 @@ LINE_CHARACTERS_MAX: Final = 600
 
 
 def movies(data: bytes) -> None:
-    """Every movie that is taken can be stored, and every fault is told in a line."""
+    """Every movie that is valid can be stored, and every fault is told in a line."""
     if not data.strip():
         return  # Told before anything is read of it.
     try:
-        taken = check_movies(movies_in(data))
+        valid = check_movies(movies_in(data))
     except BadInput as faults:
         lines = str(faults).split("\n")
         assert 2 <= len(lines) <= PROBLEMS_SHOWN_MAX + 2
         assert all(len(line) <= LINE_CHARACTERS_MAX for line in lines), lines
         return
-    for movie in taken:
+    for movie in valid:
         assert bson.encode(movie.document)
         for number, slot in movie.time_slots.items():
             assert slot["id"] == number

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 BODY_BYTES_MAX: Final = 65_536
-LEVELS_MAX: Final = 201
+DEPTH_MAX: Final = 201
 DIGITS_MAX: Final = 4300
 """The limits of the parser: values inside values, and digits of an integer."""
 
@@ -44,7 +44,7 @@ class Expected:
 
     request_id: str
     fields: Mapping[str, Any]
-    broken: Mapping[str, str]
+    invalid: Mapping[str, str]
 
 
 def read(body: bytes, content_type: str | None) -> Expected | None:
@@ -58,13 +58,13 @@ def read(body: bytes, content_type: str | None) -> Expected | None:
     request_id = request.get("requestId")
     if not _is_name(request_id, r"[A-Za-z0-9._:-]{1,64}"):
         return None
-    broken = {
+    invalid = {
         name: json.dumps(request[name]) if name in request else "missing"
         for name in FIELDS
-        if not _keeps_its_rule(name, request)
+        if not _is_valid(name, request)
     }
-    kept = {name: request.get(name) for name in FIELDS if name not in broken}
-    return Expected(str(request_id), kept, broken)
+    valid = {name: request.get(name) for name in FIELDS if name not in invalid}
+    return Expected(str(request_id), valid, invalid)
 
 
 def _request_in(body: bytes, content_type: str | None) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _json(text: bytes) -> Any:  # noqa: ANN401  # Any JSON there is.
     # In the text, because of a name that comes twice only the last value is left.
     for string in _STRING.findall(characters):
         json.loads(string).encode("utf-8")  # Raises for half a surrogate pair.
-    if _levels(_STRING.sub("0", characters)) > LEVELS_MAX:
+    if _depth(_STRING.sub("0", characters)) > DEPTH_MAX:
         raise Unreadable("nested too deep")
     return value
 
@@ -105,15 +105,15 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-def _levels(text: str) -> int:
+def _depth(text: str) -> int:
     """How deep the values of a JSON text without strings are nested."""
-    level = deepest = 0
+    depth = deepest = 0
     for token in re.findall(r"[\[{]|[\]}]|[^\s\[\]{},:]+", text):
         if token in "]}":
-            level -= 1
+            depth -= 1
         else:
-            deepest = max(deepest, level + 1)
-            level += token in "[{"
+            deepest = max(deepest, depth + 1)
+            depth += token in "[{"
     return deepest
 
 
@@ -125,7 +125,7 @@ def _is_integer(value: object, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _keeps_its_rule(name: str, request: Mapping[str, Any]) -> bool:
+def _is_valid(name: str, request: Mapping[str, Any]) -> bool:
     value = request.get(name)
     match name:
         case "movieId":
@@ -177,9 +177,11 @@ class Model:
         """``confirmed``, the reason of a rejection, or the error of a dead letter."""
         if expected is None:
             return UNREADABLE
-        wrong = tuple(held for name, held in expected.broken.items() if name != "expiresAt")
+        invalid_values = tuple(
+            held for name, held in expected.invalid.items() if name != "expiresAt"
+        )
         asked = tuple(expected.fields.get(name) for name in FIELDS[:3])
-        content = (*asked, bool(expected.broken), wrong)
+        content = (*asked, bool(expected.invalid), invalid_values)
         if expected.request_id in self.first:
             content_then, answer_then = self.first[expected.request_id]
             return answer_then if content_then == content else "request_id_reused"
@@ -189,7 +191,7 @@ class Model:
         return answer
 
     def _first_answer(self, expected: Expected) -> str:
-        if expected.broken:
+        if expected.invalid:
             return "invalid_request"
         movie, slot, people, expires_at = (expected.fields[name] for name in FIELDS)
         if movie not in self.seats:

@@ -186,7 +186,7 @@ SEEDS: Final[Mapping[str, Sequence[bytes]]] = {
     "connections": CONNECTIONS,
 }
 
-WORDS: Final = (
+DICTIONARY: Final = (
     *(f'"{name}":' for name in (*REQUEST, "data", "data_base64", "specversion", "version")),
     *('"_id":', '"timeSlots":', '"id":', '"capacity":', '"bookedCount":', '"$oid":', '"$date":'),
     *('"$numberLong":', '"$numberInt":', '"$numberDecimal":', '"$binary":', '"$regex":'),

@@ -84,9 +84,9 @@ def require_as_expected(
         assert isinstance(read, UnreadableRequest), f"{read} from a body without a usable id"
         assert expected is None, f"{read.detail}, but there is {expected}"
         return
-    broken = {e.field for e in read.errors} if isinstance(read, InvalidRequest) else set[str]()
+    invalid = {e.field for e in read.errors} if isinstance(read, InvalidRequest) else set[str]()
     assert read.request_id == expected.request_id
-    assert broken == expected.broken.keys()
+    assert invalid == expected.invalid.keys()
     asked = (read.movie_id, read.time_slot_id, read.number_of_people)
     assert asked == tuple(expected.fields.get(name) for name in model.FIELDS[:3])
     if isinstance(read, ReservationRequest):
@@ -116,7 +116,7 @@ def decisions(data: bytes) -> None:
     """Batch after batch is decided as the model decides one request after the other."""
     choices = Choices(data)
     stored = {movie: _time_slots(choices) for movie in MOVIES[:3] if choices.number(3)}
-    seen = model.Model(
+    expected = model.Model(
         {movie: {n: _seats(slot) for n, slot in slots.items()} for movie, slots in stored.items()},
         NOW_MICROSECONDS,
     )
@@ -129,14 +129,14 @@ def decisions(data: bytes) -> None:
         decided = decide(batch, movies, ledger, NOW)
         answers = [_kind(decision) for decision in decided.decisions]
         readable = [body for body, r in read if not isinstance(r, UnreadableRequest)]
-        assert answers == [seen.answer(model.read(body, None)) for body in readable]
+        assert answers == [expected.answer(model.read(body, None)) for body in readable]
         ledger |= {outcome.request_id: outcome for outcome in decided.outcomes}
         for booking in decided.bookings:
             name = str(booking.movie.key)
             movies[name] = _booked(booking.movie, booking.people)
     for name, movie in movies.items():
         left = {number: _seats(slot) for number, slot in movie.time_slots.items()}
-        assert left == seen.seats[name]
+        assert left == expected.seats[name]
 
 
 def _time_slots(choices: Choices) -> dict[int, TimeSlot | Malformed]:
@@ -191,7 +191,7 @@ def _kind(decision: Decision) -> str:
 
 
 def deliveries(data: bytes) -> None:
-    """Whatever a publisher put into the properties, it is taken off the wire as a delivery."""
+    """Whatever a publisher put into the properties, it is read off the wire as a delivery."""
     choices = Choices(data)
     flags = choices.number(0xFFFF)
     table = choices.piece(0xFFFF)
@@ -206,8 +206,8 @@ def deliveries(data: bytes) -> None:
         struct.pack(">BHI", kind, 1, len(payload)) + payload + b"\xce"
         for kind, payload in ((1, deliver), (2, header), (3, bytes(size)))
     )
-    taken, _ = _flown([stream[: size % (len(stream) + 1)], stream[size % (len(stream) + 1) :]])
-    (message,) = taken
+    messages, _ = _routed([stream[: size % (len(stream) + 1)], stream[size % (len(stream) + 1) :]])
+    (message,) = messages
     arrival = read_arrival(*message)
     assert (arrival.tag, len(arrival.body)) == (7, size)
     delivery = delivery_of(arrival)
@@ -223,18 +223,18 @@ def deliveries(data: bytes) -> None:
 def streams(data: bytes) -> None:
     """Whatever the bytes, and however they are cut, nothing is raised and nothing lost."""
     if b"AMQP" not in data:
-        assert _flown([data]) == _flown(data[at : at + 5] for at in range(0, len(data), 5))
+        assert _routed([data]) == _routed(data[at : at + 5] for at in range(0, len(data), 5))
 
 
-def _flown(chunks: Iterable[bytes]) -> tuple[list[tuple[bytes, bytes, bytes]], bytes]:
+def _routed(chunks: Iterable[bytes]) -> tuple[list[tuple[bytes, bytes, bytes]], bytes]:
     """What the channel took, and what was passed on, but for the signs of life."""
-    taken: list[tuple[bytes, bytes, bytes]] = []
+    messages: list[tuple[bytes, bytes, bytes]] = []
     passed: list[bytes] = []
     demultiplexer = Demultiplexer(passed.append)
-    demultiplexer.route(1, lambda *message: taken.append(message))
+    demultiplexer.route(1, lambda *message: messages.append(message))
     for chunk in chunks:
         demultiplexer(chunk)
-    return taken, b"".join(passed).replace(HEARTBEAT, b"")
+    return messages, b"".join(passed).replace(HEARTBEAT, b"")
 
 
 def envelopes(data: bytes) -> None:

@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts import messages
-from tests.fuzz.seeds import SEEDS, WORDS
+from tests.fuzz.seeds import DICTIONARY, SEEDS
 from tests.fuzz.targets import TARGETS
 from worker import settings
 from worker.broker.wire import decoding as reading
 from worker.commands import import_movies as catalogue
 from worker.rules import decision
 
-PIECES: Final = tuple(word.encode() for word in WORDS)
+PIECES: Final = tuple(word.encode() for word in DICTIONARY)
 
 
 @st.composite
