@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.process import Parts
 from tests.simulation.simulation import simulate, simulate_many
-from tests.simulation.test_worlds import SEEDS
+from tests.simulation.test_simulation import SEEDS
 
 CAUGHT_BY: Final = {
     "ack before publish": "I4: acknowledged",
@@ -42,7 +42,7 @@ def test_a_worker_that_breaks_a_rule_is_caught(name: str) -> None:
     assert caught_at(MUTATIONS[name], CAUGHT_BY[name]) is not None
 
 
-def test_the_real_worker_is_real_again_afterwards() -> None:
+def test_a_mutation_is_undone_afterwards() -> None:
     name = "no version in the filter"
     seed = caught_at(MUTATIONS[name], CAUGHT_BY[name])
     assert seed is not None

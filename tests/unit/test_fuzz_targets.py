@@ -43,12 +43,12 @@ def try_all_seeds(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_must_hold_of_a_target_holds_for_every_seed(target: str) -> None:
+def test_a_target_holds_for_every_seed(target: str) -> None:
     try_all_seeds(target)
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_must_hold_of_a_target_holds_for_any_bytes(target: str) -> None:
+def test_a_target_holds_for_any_bytes(target: str) -> None:
     @given(st.binary(max_size=300))
     def holds(data: bytes) -> None:
         TARGETS[target](data)
@@ -57,7 +57,7 @@ def test_what_must_hold_of_a_target_holds_for_any_bytes(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_must_hold_of_a_target_holds_for_seeds_that_were_changed(target: str) -> None:
+def test_a_target_holds_for_changed_seeds(target: str) -> None:
     @given(changed(target))
     def holds(data: bytes) -> None:
         TARGETS[target](data)

@@ -74,7 +74,7 @@ def test_every_invariant_holds_in_every_world(tally: Tally) -> None:
     assert not found, "\n".join(found)
 
 
-def test_everything_that_can_go_wrong_does(tally: Tally) -> None:
+def test_every_kind_of_incident_occurs(tally: Tally) -> None:
     assert not INCIDENTS - tally.incidents.keys()
 
 
@@ -85,7 +85,7 @@ def trace_of(seed: int) -> tuple[Result, list[tuple[float, str, str]]]:
 
 
 @pytest.mark.parametrize("seed", [3, 17, 104])
-def test_a_seed_is_one_story_however_often_it_is_told(seed: int) -> None:
+def test_a_seed_repeats_step_by_step(seed: int) -> None:
     first, first_steps = trace_of(seed)
     again, again_steps = trace_of(seed)
     assert first_steps
@@ -101,7 +101,7 @@ HARMLESS: Final = {"duplicate key", "write conflict", "filter matched nothing", 
 """What several workers do to each other by themselves, and no mishap."""
 
 
-def test_a_world_in_which_nothing_goes_wrong_is_uneventful() -> None:
+def test_a_world_without_faults_has_no_incidents() -> None:
     for seed in range(20):
         calm = replace(plan_of(seed), fault_rates=FaultRates(), edits=[], faults=[], poison={})
         # For long enough that the workers look after their connections now and then.
@@ -114,13 +114,13 @@ def test_a_world_in_which_nothing_goes_wrong_is_uneventful() -> None:
 
 DIGEST_OF_SEEDS: Final = """
 import hashlib
-from tests.simulation.test_worlds import trace_of
+from tests.simulation.test_simulation import trace_of
 text = "".join(f"{seed} {trace_of(seed)}" for seed in range(40))
 print(hashlib.sha256(text.encode()).hexdigest())
 """
 
 
-def test_a_seed_is_the_same_story_in_every_process() -> None:
+def test_a_seed_is_the_same_in_every_process() -> None:
     digests = {
         subprocess.run(
             [sys.executable, "-c", DIGEST_OF_SEEDS],
@@ -134,10 +134,10 @@ def test_a_seed_is_the_same_story_in_every_process() -> None:
     assert len(digests) == 1
 
 
-def test_telling_a_story_does_not_change_it() -> None:
+def test_tracing_changes_nothing() -> None:
     traced, _ = trace_of(5)
     assert simulate(5).journal == traced.journal
 
 
-def test_other_seeds_are_other_stories() -> None:
+def test_different_seeds_differ() -> None:
     assert len({str(simulate(seed).journal) for seed in range(20)}) == 20

@@ -92,7 +92,7 @@ def good_journal() -> Journal:
 WRITTEN, MAJORITY, EVENT_A, EVENT_B, SETTLED_A, SETTLED_B = range(6, 12)
 
 
-def test_nothing_is_found_where_nothing_is_wrong() -> None:
+def test_a_correct_journal_has_no_findings() -> None:
     assert audit(good_journal(), START) == []
 
 
@@ -217,7 +217,7 @@ def test_each_forgery_is_found(expected: str, change: Callable[[Journal], object
     assert any(expected in finding for finding in audit(journal, START))
 
 
-def test_a_request_with_faults_gets_an_entry_an_event_and_a_letter() -> None:
+def test_an_invalid_request_gets_entry_event_and_dead_letter() -> None:
     faulty = {
         "_id": "c",
         "movieId": "heat",
@@ -245,7 +245,7 @@ def test_a_request_with_faults_gets_an_entry_an_event_and_a_letter() -> None:
     assert any("I4: acknowledged" in finding for finding in audit(journal, START))
 
 
-def test_a_poisonous_request_may_be_given_up_when_it_has_failed_often() -> None:
+def test_poison_may_be_given_up_once_it_has_failed_often() -> None:
     given_up: Journal = [
         Sent(1, 3, body("c")),
         Delivered(5, 3, "w", 18),
@@ -270,7 +270,7 @@ def test_the_auditor_shares_no_code_with_the_worker() -> None:
 
 
 @pytest.mark.parametrize("name", ["auditor", "history", "oracle", "evidence"])
-def test_the_auditor_knows_the_worlds_only_by_their_evidence(name: str) -> None:
+def test_the_auditor_sees_only_the_evidence(name: str) -> None:
     tree = ast.parse((ROOT / "tests" / "simulation" / f"{name}.py").read_text())
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     own = {f"tests.simulation.{part}" for part in ("history", "evidence", "oracle")}
