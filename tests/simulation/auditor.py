@@ -1,9 +1,10 @@
-"""The auditor: walks through all that happened, rebuilds what must be true, and says what is not.
+"""The auditor: goes through all facts, rebuilds what must be true, and reports what is not.
 
-I1 no slot holds more than its capacity. I2 seats are those of the confirmed entries, written with
-them. I3 one entry for each request id, true when it was decided, and every event carries it. I4
-first a majority has the entry, then the event is published, then the request is acknowledged. I5
-each request is settled once, and never lost. I6 the version grows by one for each change.
+I1: no slot holds more than its capacity. I2: bookings are those of the confirmed entries, and are
+written with them. I3: there is one entry for each request id, true when it was decided, and every
+event carries it. I4: first a majority has the entry, then the event is published, then the request
+is acknowledged. I5: each request is settled once, and never lost. I6: the version grows by one for
+each change.
 
 Shares no code with the worker, and does not import it; a test holds this.
 """
@@ -33,14 +34,14 @@ from tests.simulation.history import Requests, WriteHistory
 from tests.simulation.oracle import Request, event_of, is_recorded_as, is_undecidable
 
 FAILURES_BY_POISON: Final = 10
-"""The contract speaks of a delivery that *keeps* failing."""
+"""Failures after which a request may be given up: the contract says it *keeps* failing."""
 
 EVENTS: Final = "reservations.events"
 DEAD_LETTERS: Final = "reservations.dead-letters"
 
 
 class Auditor:
-    """Takes the facts one by one; ``findings`` says everything that is wrong."""
+    """Checks the facts one by one; ``findings`` holds everything that is wrong."""
 
     def __init__(self, clock_start: datetime) -> None:
         self.findings: list[str] = []
@@ -66,12 +67,12 @@ class Auditor:
         }
 
     def observe(self, fact: Fact) -> None:
-        """Look at the next thing that happened."""
+        """Check the next fact."""
         self._at_seconds = fact.at_seconds
         self._handlers[type(fact)](fact)
 
     def close(self) -> list[str]:
-        """Nothing more will happen: everything that is wrong, in words."""
+        """Check what must hold at the end; returns all findings."""
         for message, body in self._requests.bodies.items():
             if self._settled[message] != 1 and message not in self._discarded:
                 self._find(f"I5: settled {self._settled[message]} times: {message}, {body!r}")
@@ -99,7 +100,7 @@ class Auditor:
             )
 
     def _answers(self, body: bytes, request: Request | None) -> tuple[object, int]:
-        """What is answered alike, and how many answers to that have been published so far."""
+        """What identifies requests with the same answer, and how often that was published."""
         if request is None:
             return body, self._dead_letters["unreadable_request", body]
         key = (request.request_id, request.content)
@@ -117,9 +118,9 @@ class Auditor:
     def _on_discarded(self, fact: Discarded) -> None:
         request = self._requests.parsed(self._requests.bodies[fact.message])
         self._discarded.add(fact.message)
-        # The broker's limit is the last resort, for what kills and is then met by other faults.
+        # Only poison that meets other faults as well may reach the broker's delivery limit.
         if request is None or request.request_id not in self._requests.poisonous:
-            self._find(f"I5: the broker gave up message {fact.message}")
+            self._find(f"I5: the broker discarded message {fact.message}")
 
     def _on_misused(self, fact: Misused) -> None:
         self._find(f"I5: {fact.what}")
@@ -182,7 +183,7 @@ class Auditor:
 
 
 def audit(journal: Iterable[Fact], clock_start: datetime) -> list[str]:
-    """Everything that is wrong with what happened; nothing if all is well."""
+    """Everything that is wrong with these facts; an empty list if all is well."""
     auditor = Auditor(clock_start)
     for fact in journal:
         auditor.observe(fact)

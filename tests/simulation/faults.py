@@ -1,6 +1,7 @@
-"""What goes wrong, carried out: one function for each kind of fault.
+"""Fault injection: one function for each kind of fault.
 
-Faults come from outside and at their own time; what goes wrong on a message's way is the weather.
+These faults come from outside, at a time that the plan sets; faults of single messages are drawn
+from the world's ``FaultRates`` instead.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tests.simulation.world import World
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Everything that a fault may inject. The processes are those that run at the moment."""
+    """Everything that a fault may affect. The processes are those that run at the moment."""
 
     world: World
     mongod: Mongod
@@ -27,7 +28,7 @@ class Targets:
 
 
 def inject(fault: Fault, targets: Targets) -> None:
-    """Let it happen; it ends by itself."""
+    """Start a fault; it ends by itself."""
     targets.world.incident(f"fault: {fault.kind}")
     _INJECTORS[fault.kind](fault, targets)
 
@@ -49,7 +50,7 @@ def _stop(fault: Fault, targets: Targets) -> None:
 
 
 def _lose_connection(fault: Fault, targets: Targets) -> None:
-    """The one for requests, the one for events, or both."""
+    """Lose the connection for requests, the one for events, or both."""
     connections = targets.processes[fault.worker].connections()
     for connection in (connections[:1], connections[1:], connections)[fault.count % 3]:
         connection.lose("connection reset")

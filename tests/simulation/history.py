@@ -1,7 +1,7 @@
-"""What the auditor writes down as it goes: what was asked for, and what the primary has stored.
+"""What the auditor keeps as it goes: the requests that were sent, and the primary's writes.
 
-Says of each write whether it was allowed: whether its bookings are those of its ledger entries, and
-whether each of these was true of a movie that a majority had while its request was under way.
+Checks each write as it comes: its bookings must be those of its ledger entries, and each entry must
+have been true of a movie that a majority had while the request was in flight.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from tests.simulation.oracle import (
 )
 
 STALE_SECONDS_MAX: Final = 10
-"""How far behind a majority read may be: that long a primary without a majority believes in itself
-(MongoDB's default ``electionTimeoutMillis``)."""
+"""How far behind a majority read may be: a primary that has lost its majority steps down after this
+time (MongoDB's default ``electionTimeoutMillis``)."""
 
 
 class Requests:
-    """What publishers have sent."""
+    """The requests that publishers have sent."""
 
     def __init__(self) -> None:
         self.bodies: dict[int, bytes] = {}
@@ -51,13 +51,13 @@ class Requests:
         self._parsed: dict[bytes, Request | None] = {}
 
     def parsed(self, body: bytes) -> Request | None:
-        """What this body asks for."""
+        """The request in this body; None if there is none."""
         if body not in self._parsed:
             self._parsed[body] = parsed(body)
         return self._parsed[body]
 
     def on_sent(self, fact: Sent) -> None:
-        """A request, new or repeated."""
+        """Keep a request, new or repeated."""
         self.bodies[fact.message] = fact.body
         request = self.parsed(fact.body)
         if request is not None:
@@ -65,11 +65,11 @@ class Requests:
             self.by_id[request.request_id].append(request)
 
     def on_poisonous(self, fact: Poisonous) -> None:
-        """A request that kills."""
+        """Keep the id of a request that may kill its worker."""
         self.poisonous.add(fact.request_id)
 
     def on_delivered(self, fact: Delivered) -> None:
-        """How often a delivery has failed."""
+        """Keep how often the deliveries of a request have failed."""
         request = self.parsed(self.bodies[fact.message])
         if request is not None:
             self.failures[request.request_id] = max(
@@ -79,14 +79,14 @@ class Requests:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Both collections after so many writes, by the names that requests use."""
+    """Both collections after a write, keyed by the ids that requests use."""
 
     movies: Mapping[str, Document]
     ledger: Mapping[str, Document]
 
 
 class WriteHistory:
-    """The log of writes, and how much of it a majority had when."""
+    """The log of writes, and how much of it a majority had at each time."""
 
     def __init__(self, requests: Requests, clock_start: datetime) -> None:
         self._requests = requests
@@ -98,24 +98,24 @@ class WriteHistory:
 
     @property
     def majority(self) -> Stored:
-        """What a majority has, and what therefore will not be undone."""
+        """What a majority has, and so will never be rolled back."""
         return self._majorities[-1][1]
 
     @property
     def has_unreplicated_writes(self) -> bool:
-        """Whether there are writes that might still be undone."""
+        """Whether some writes may still be rolled back."""
         return self._log[-1] is not self.majority
 
     def on_majority(self, fact: MajorityHas) -> None:
-        """A majority has more of the log."""
+        """A majority has received more of the log."""
         self._majorities.append((fact.at_seconds, self._log[fact.writes]))
 
     def on_rolled_back(self, fact: RolledBack) -> None:
-        """The end of the log never was."""
+        """Forget the end of the log, which was rolled back."""
         del self._log[fact.writes + 1 :]
 
     def on_written(self, fact: Written) -> Iterator[str]:
-        """The log is longer by one write; says everything that is wrong with it."""
+        """Append a write to the log; yields everything that is wrong with it."""
         self._at_seconds = fact.at_seconds
         before = self._log[-1]
         movies = dict(before.movies)
@@ -138,7 +138,7 @@ class WriteHistory:
     def _check_booking(
         self, name: str, before: Stored, after: Stored, entries: Iterable[Document]
     ) -> Iterator[str]:
-        """The version by one, the people of the entries that came with it, and nothing else."""
+        """The version is raised by 1 and the entries' people are added; nothing else changes."""
         expected = dict(before.movies[name])
         expected["version"] = number(expected, "version") + 1
         people: Counter[int] = Counter()
@@ -161,20 +161,20 @@ class WriteHistory:
             yield f"I3: {request_id} was recorded before: {before.ledger[request_id]}"
         requests = [r for r in self._requests.by_id[request_id] if is_recorded_as(r, entry)]
         if not requests:
-            yield f"I3: nobody asked for {entry}"
+            yield f"I3: no request asks for {entry}"
             return
         decided_at = entry["decidedAt"]
         if not self._moment(self._requests.first_sent[request_id]) <= decided_at <= self._moment():
-            yield f"{request_id} was decided at {decided_at}, out of its time"
-        # Bodies with the same content may differ in when they expire.
+            yield f"{request_id} was decided at {decided_at}, before it was sent or in the future"
+        # Bodies with the same content may differ in expiresAt.
         possible = {
             v for r in requests for v in self._possible(r, decided_at, before, after, request_id)
         }
         if recorded_verdict(entry) not in possible:
-            yield f"I3: {entry} was never true; it could have been one of {possible}"
+            yield f"I3: {entry} was never true; possible were {possible}"
 
     def _moment(self, at_seconds: float | None = None) -> datetime:
-        """The time on the worker's clock, in milliseconds."""
+        """The time on the worker's clock, in whole milliseconds."""
         at = self._at_seconds if at_seconds is None else at_seconds
         moment = self._clock_start + timedelta(seconds=at)
         return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
@@ -182,7 +182,7 @@ class WriteHistory:
     def _possible(
         self, request: Request, now: datetime, before: Stored, after: Stored, request_id: str
     ) -> Iterator[Verdict]:
-        """Whatever the request may have got: on what a majority had, and behind its own batch."""
+        """All verdicts the request may get: on what a majority had, or later in its own batch."""
         if request.invalid_fields:
             yield "invalid_request", None, None
             return
@@ -205,7 +205,7 @@ class WriteHistory:
     def _seats_before_each(
         self, request: Request, before: Stored, after: Stored
     ) -> Iterator[tuple[int, str]]:
-        """The seats left in the slot before each confirmation of this write, and whose it is."""
+        """The seats left before each confirmation of this write, and the request confirmed."""
         slot = slots_of(before.movies[request.movie_id]).get(request.time_slot_id)
         if slot is None:
             return
@@ -223,11 +223,11 @@ class WriteHistory:
         yield left, ""
 
     def movies_seen(self, request: Request, now_seconds: float) -> Iterator[Document | None]:
-        """The movie as a majority had it at any time since shortly before the request was sent."""
+        """The movie as a majority had it, from shortly before the request was sent until now."""
         return self._since(request, now_seconds, self._majorities)
 
     def movies_had(self, request: Request, now_seconds: float) -> Iterator[Document | None]:
-        """The movie as any primary had it, even if that was undone: a booking may have met it."""
+        """The movie as any primary had it, even if rolled back: a booking may have been tried."""
         return self._since(request, now_seconds, self._primaries)
 
     def _since(
@@ -235,7 +235,7 @@ class WriteHistory:
     ) -> Iterator[Document | None]:
         since = self._requests.first_sent[request.request_id] - STALE_SECONDS_MAX
         until = now_seconds + 1
-        last: object = "none yet"
+        last: object = "unset"
         for began, stored in reversed(history):
             movie = stored.movies.get(request.movie_id)
             if began < until and movie is not last:
@@ -248,7 +248,7 @@ class WriteHistory:
 
 def _overbooked(movie: Document | None) -> Iterator[str]:
     for slot in (movie or {}).get("timeSlots", ()):
-        # Text is more than any number, for MongoDB and so for its validator.
+        # In MongoDB's order, and so for its validator, a string is greater than any number.
         if not isinstance(slot["capacity"], str) and not (
             0 <= number(slot, "bookedCount") <= slot["capacity"]
         ):

@@ -1,8 +1,7 @@
-"""Workers that break one rule each, by one line put between the real worker and its servers.
+"""Mutations: workers that break one rule each, by replacing a part around the real worker.
 
-None of them is a switch inside the worker: a mutation puts another part into the simulation. The
-auditor has to find every one of them within the seeds of an ordinary test run; else the simulator
-is too weak.
+None of them is a switch inside the worker. The auditor must find each of them within the seeds of
+an ordinary test run; otherwise the simulator is too weak.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from worker.store import documents
 
 
 class AcksBeforePublishing(SimulatedSession):
-    """Says that all is confirmed, and publishes when there is time."""
+    """Reports all messages as confirmed, and publishes them in the background."""
 
     async def publish(self, messages: Sequence[Message]) -> list[bool]:
         _in_background(super().publish(messages))
@@ -37,7 +36,7 @@ class AcksBeforePublishing(SimulatedSession):
 
 
 class SkipsSlowStart(SimulatedSession):
-    """Begins with a full prefetch, so that what kills it fails together with what is beside it."""
+    """Starts with a full prefetch, so that poison fails together with its neighbours."""
 
     @classmethod
     async def open(
@@ -49,27 +48,27 @@ class SkipsSlowStart(SimulatedSession):
 
 
 class PublishesBeforeCommitting(SimulatedStore):
-    """Says that all is committed, and commits when there is time."""
+    """Reports all as committed, and commits in the background."""
 
     async def commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
         _in_background(super().commit(bookings, outcomes))
 
 
 class IgnoresTheLedger(SimulatedStore):
-    """Takes each request for a new one."""
+    """Treats each request as new."""
 
     async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Reading:
         return replace(await super().read(movie_ids, request_ids), ledger={})
 
 
 class ReadsTheLedgerLocally(SimulatedStore):
-    """Takes for recorded what the primary alone has."""
+    """Treats as recorded what only the primary has."""
 
     ledger_is_read_locally = True
 
 
 class RecordsAfterBooking(SimulatedStore):
-    """Books first, and records the outcomes in a write of their own."""
+    """Books first, then records the outcomes in a separate transaction."""
 
     async def commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
         await super().commit(bookings, [])
@@ -77,7 +76,7 @@ class RecordsAfterBooking(SimulatedStore):
 
 
 class RecordsBeforeBooking(SimulatedStore):
-    """Records the outcomes in a write of their own, and books then."""
+    """Records the outcomes in a separate transaction, then books."""
 
     async def commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
         await super().commit([], outcomes)
@@ -85,7 +84,7 @@ class RecordsBeforeBooking(SimulatedStore):
 
 
 class TreatsOkAsSuccess(SimulatedStore):
-    """Does not look at how many documents an update has matched."""
+    """Ignores how many documents an update has matched."""
 
     async def write(
         self,
@@ -108,7 +107,7 @@ def _decides_once(
     ledger: Mapping[str, OutcomeEvent],
     now: datetime,
 ) -> Decided:
-    """Announces what it first decided, whatever was committed then."""
+    """Announces what it decided first, whatever was committed then."""
     decided = decide(requests, movies, ledger, now)
     first = _FIRST_DECISIONS.setdefault(PROCESS.get(), {})
     pairs = zip(requests, decided.decisions, strict=True)
@@ -116,7 +115,7 @@ def _decides_once(
 
 
 def _update_without(part: str) -> Callable[[Booking], UpdateOne]:
-    """The booking's update, with something missing in its filter."""
+    """The booking's update, without one part of its filter."""
 
     def booking_update(booking: Booking) -> UpdateOne:
         update = documents_booking_update(booking)

@@ -1,7 +1,7 @@
-"""The contract in other words than the worker's: what a body asks for, and what it has to get.
+"""The contract implemented a second time: what a body asks for, and what its outcome must be.
 
-Written from the contract alone. Shares no code with the worker, and must not: two readings of the
-same rules are worth something only if they were made apart.
+Written from the contract alone. Must not share code with the worker: the comparison is worth
+something only because the two were written independently.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ MOVIE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 Verdict = tuple[str, int | None, int | None]
-"""``confirmed`` or the reason, the version of the movie, the seats left."""
+"""``confirmed`` or the reason, the version of the movie, and the seats left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a body asks for. Two bodies with the same id are the same request if ``content`` is."""
+    """What a body asks for. Bodies with the same id and ``content`` are the same request."""
 
     request_id: str
     content: tuple[str, ...]
@@ -37,7 +37,7 @@ class Request:
 
 
 def parsed(body: bytes) -> Request | None:
-    """The request, or None for a body that names no request."""
+    """The request in a body; None if there is no valid request id in it."""
     try:
         value = json.loads(body)
     except ValueError:
@@ -86,29 +86,29 @@ def _is_integer(value: object, least: int, most: int) -> bool:
 
 
 def number(document: Document, name: str) -> int:
-    """A stored number; a missing one is 0."""
+    """A stored number; 0 if it is missing."""
     return int(document.get(name) or 0)
 
 
 def slots_of(movie: Document | None) -> dict[int, Document]:
-    """The time slots of a movie by their id."""
+    """The time slots of a movie by id."""
     return {slot["id"]: slot for slot in (movie or {}).get("timeSlots", ())}
 
 
 def seats_left(slot: Document) -> int:
-    """The room in a time slot."""
+    """The seats left in a time slot."""
     return max(0, number(slot, "capacity") - number(slot, "bookedCount"))
 
 
 def is_undecidable(request: Request, movie: Document | None) -> bool:
-    """Whether this movie's numbers allow no decision, or its owner allows no booking."""
+    """Whether the movie's numbers allow no decision, or a validator refuses any booking."""
     if movie is None or request.invalid_fields:
         return False
     return "frozen" in movie or is_malformed(movie, request.time_slot_id)
 
 
 def is_malformed(movie: Document, time_slot_id: int) -> bool:
-    """Whether what is stored of the movie or of this slot is not as the contract has it."""
+    """Whether what is stored of the movie or of this slot breaks the contract."""
     slots = [slot for slot in movie["timeSlots"] if slot["id"] == time_slot_id]
     held = [movie.get("version", 0)]
     held += [slot.get(name, 0) for slot in slots for name in ("capacity", "bookedCount")]
@@ -122,10 +122,10 @@ def verdict(
     raised: int = 0,
     seats: int | None = None,
 ) -> Verdict:
-    """What the request gets from a movie as it was stored.
+    """The outcome of a request on a movie as it was stored.
 
-    ``raised`` is 1 behind a booking of the same commit, which has raised the version; ``seats`` is
-    what bookings of the same commit have left of the slot.
+    ``raised`` is 1 after a booking in the same commit, which raises the version; ``seats`` is what
+    earlier bookings in the same commit have left of the slot.
     """
     if request.invalid_fields:
         return "invalid_request", None, None
@@ -144,7 +144,7 @@ def verdict(
 
 
 def recorded_verdict(entry: Document) -> Verdict:
-    """What a ledger entry says its request got."""
+    """The verdict that a ledger entry records."""
     reason = entry.get("reason") or entry["outcome"]
     return reason, entry.get("movieVersion"), entry.get("seatsAvailable")
 
@@ -152,7 +152,7 @@ def recorded_verdict(entry: Document) -> Verdict:
 def is_recorded_as(request: Request, entry: Document) -> bool:
     """Whether the entry repeats the valid fields of the request, and names the invalid ones.
 
-    A value that broke its rule stands at the end of what is said of it, and only there.
+    An invalid value stands at the end of the description of its problem, and only there.
     """
     fields = {
         "movieId": request.movie_id,

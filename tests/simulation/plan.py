@@ -1,7 +1,6 @@
-"""What a world is made of, drawn from its seed: workers, servers, requests, edits and faults.
+"""What happens in a world, drawn from its seed: workers, servers, requests, edits and faults.
 
-Small on purpose: a few movies, slots and requests, so that they meet, and so that a failure can be
-read.
+Small on purpose: with few movies, slots and requests they collide, and a failure stays readable.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from tests.simulation.workload import (
 from tests.simulation.world import FaultRates
 
 HORIZONS_SECONDS: Final = (0.02, 0.05, 0.1, 0.5, 5)
-"""How long publishers send: a rush meets itself, and a trickle meets the faults."""
+"""How long publishers send: in a rush requests collide, in a trickle they meet the faults."""
 
 WORK_SECONDS: Final = 1.5
 LARGE_SHARE: Final = 0.02
-"""Of the worlds, those with enough requests for batches to be parted into lanes."""
+"""The share of worlds with enough requests for batches to be partitioned."""
 
 FaultKind = Literal[
     "crash",
@@ -51,13 +50,13 @@ DURATIONS_SECONDS: Final[Mapping[FaultKind, tuple[float, ...]]] = {
     "no primary": (6, 6, 7, 7, 10, 10, 15, 20, 40, 700),
     "slow replication": (0.5, 15),
 }
-"""The others take no time."""
+"""Faults of the other kinds take no time."""
 
 CRASH_MESSAGES_MAX: Final = 40
 
 
 Poison = Literal["at once", "once recorded"]
-"""From when on a request kills whoever handles it."""
+"""From when on a request kills any worker that handles it."""
 POISON_SHARE: Final = 0.03
 
 
@@ -77,7 +76,7 @@ class Plan:
     """Everything about a world that is decided before it begins."""
 
     busy_seconds: float
-    """For so long, at least, things may go wrong."""
+    """The shortest time in which faults may happen."""
     workers: int
     batch_size: int
     consumer_timeout_seconds: float
@@ -99,7 +98,7 @@ class Plan:
 
 
 def plan_of(seed: int) -> Plan:
-    """The plan that this seed stands for."""
+    """The plan of this seed."""
     chance = Random(f"plan {seed}")
     is_large = chance.random() < LARGE_SHARE
     horizon_seconds = 0.1 if is_large else chance.choice(HORIZONS_SECONDS)
@@ -108,7 +107,7 @@ def plan_of(seed: int) -> Plan:
     late_movies = {
         key: movie for key, movie in late_movies.items() if str(key) not in map(str, movies)
     }
-    # What is sent in a moment takes a while to be answered, and that is when faults matter.
+    # Requests sent in an instant take a while to be answered, which is when faults matter.
     busy_seconds = horizon_seconds + WORK_SECONDS * chance.random()
     workers = chance.choice((1, 2, 2, 3, 3))
     request_count = 200 if is_large else chance.randint(4, 16)

@@ -1,6 +1,6 @@
-"""One command to MongoDB and its answer, over a network that may lose or delay either of them.
+"""One command to MongoDB and its reply, over a network that may lose or delay either of them.
 
-Whoever is told that a command failed knows nothing: it may have been done, or may be done yet.
+After a failure the client knows nothing: the command may have run, or may run later.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from tests.simulation.world import World
 OPERATION_TIMEOUT_SECONDS: Final = 10
 SELECTION_TIMEOUT_SECONDS: Final = 5
 LATE_SECONDS_MAX: Final = 90
-"""A command that got stuck on its way may still come when its transaction has long expired."""
+"""A delayed command may still arrive long after its transaction has expired."""
 RESET_SHARE: Final = 0.7
-"""Of the failures, those that are noticed at once; the others take the timeout."""
+"""The share of failures that are noticed at once; the others take the whole timeout."""
 
 T = TypeVar("T")
 
 
 class Client(Protocol):
-    """The process that asks."""
+    """The process that sends the command."""
 
     @property
     def name(self) -> str: ...
     @property
     def is_dead(self) -> bool: ...
     def on_send(self) -> None:
-        """Something leaves the process."""
+        """A message leaves the process."""
 
     def kill(self) -> None:
-        """The process dies."""
+        """End the process at once."""
 
 
 class RoundTrip(Generic[T]):
-    """Sends a command as soon as it is made; ``answer`` is what the client gets to know."""
+    """Sends a command as soon as it is created; ``answer`` is what the client learns."""
 
     def __init__(
         self, world: World, mongod: Mongod, client: Client, operation: Callable[[], T]
@@ -69,7 +69,7 @@ class RoundTrip(Generic[T]):
         world.after(delay, self._arrive)
 
     def _arrive(self) -> None:
-        """The command is there; without a primary, the driver waits for one for a while."""
+        """Run the command; if there is no primary, the driver waits for one for a while."""
         if self._is_given_up:
             return
         if not self._mongod.replicas.is_up:
@@ -123,7 +123,7 @@ class RoundTrip(Generic[T]):
 
 
 class MajorityRoundTrip(RoundTrip[int]):
-    """A write, answered when a majority has so much of the log as the operation says."""
+    """A write, answered once a majority has the log up to the length the operation returns."""
 
     def _done(self, result: int) -> None:
         self._world.after(OPERATION_TIMEOUT_SECONDS, self._time_out)

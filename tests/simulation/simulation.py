@@ -1,7 +1,7 @@
-"""One world from its beginning to its end: the plan is carried out, and then the auditor comes.
+"""One world from beginning to end: the plan is carried out, then the facts are audited.
 
-When the last fault is over, everything must come to rest within SETTLE_SECONDS_MAX: each request
-settled, though nobody helps. Then the workers are stopped in good order.
+Once the last fault is over, every request must be settled within SETTLE_SECONDS_MAX, without any
+help. Then the workers are stopped gracefully.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from tests.simulation.workload import Edit
 from tests.simulation.world import CLOCK_START, FaultRates, Tracer, World
 
 SETTLE_SECONDS_MAX: Final = 1000
-"""Above the longest timeouts of all, one after another; liveness is not a matter of luck."""
+"""More than the longest timeouts one after another, so that passing is no matter of luck."""
 STOP_SECONDS_MAX: Final = 60
-"""Above the drain time, and what closing the connections may take after it."""
+"""More than the drain time, and closing the connections after it."""
 RESTART_SECONDS: Final = 1
 EDIT_RETRY_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a seed came to."""
+    """What came of one seed."""
 
     seed: int
     findings: list[str]
@@ -65,7 +65,7 @@ class Simulation:
         self._failures: list[str] = []
 
     def run(self, seed: int) -> Result:
-        """Live through it."""
+        """Run it to its end, and audit it."""
         random.seed(seed)  # For the jitter of tenacity and of the worker's backoff.
         loop = self._world.loop
         try:
@@ -96,14 +96,14 @@ class Simulation:
             world.after(fault.at_seconds, inject, fault, targets)
         await asyncio.sleep(plan.end_seconds)
         world.fault_rates = FaultRates()
-        world.trace("world", "nothing goes wrong any more")
+        world.trace("world", "faults end")
         await self._until_all_settled()
         self._is_over = True
         for process in self._processes:
             process.stop()
         if not await self._all_end(STOP_SECONDS_MAX):
             self._failures.append("a worker did not stop")
-        # What got stuck on its way may still do harm when everybody has gone home.
+        # A command that was delayed on the network may still do harm after the workers stopped.
         await asyncio.sleep(LATE_SECONDS_MAX)
 
     async def _all_end(self, seconds_max: float) -> bool:
@@ -112,7 +112,7 @@ class Simulation:
         return not still_running
 
     async def _end(self) -> None:
-        """Nothing is left behind: neither a task nor what it would say about its sudden end."""
+        """End every task, so that none is left to complain about its sudden end."""
         self._is_over = True
         self._world.fault_rates = FaultRates()
         for process in self._processes:
@@ -165,9 +165,9 @@ class Simulation:
 def simulate(
     seed: int, parts: Parts | None = None, trace: Tracer | None = None, plan: Plan | None = None
 ) -> Result:
-    """Live through the world of one seed; ``tell`` hears every step of it.
+    """Run the world of one seed; ``trace`` is called with every step of it.
 
-    With a plan of its own, the seed only decides whose turn it is.
+    With a plan given, the seed decides only the order of callbacks.
     """
     parts = parts or Parts()
     with simulated_workers(parts, is_traced=trace is not None):
@@ -175,7 +175,7 @@ def simulate(
 
 
 def simulate_many(seeds: Iterable[int], parts: Parts | None = None) -> Iterable[Result]:
-    """Live through one world after another."""
+    """Run one world after another."""
     parts = parts or Parts()
     with simulated_workers(parts, is_traced=False):
         for seed in seeds:

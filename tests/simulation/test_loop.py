@@ -1,4 +1,4 @@
-"""The event loop: whose turn it is comes from chance, and time passes only when nobody has one."""
+"""The event loop: the order is random, and time passes only when nothing is ready."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def new_loop(seed: int = 1) -> SimulatedLoop:
 
 
 def order_of(seed: int) -> list[int]:
-    """In which order ten tasks, which all could go on, take their three turns each."""
+    """The order in which ten ready tasks take three turns each."""
     turns: list[int] = []
 
     async def take_turns(number: int) -> None:

@@ -1,4 +1,4 @@
-"""A worker that breaks one rule is found out, within the seeds of an ordinary run of the tests."""
+"""A worker that breaks one rule is caught within the seeds of an ordinary test run."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ CAUGHT_BY: Final = {
     "a local instead of a majority read of the ledger": "I4: announced, but no majority",
     "ok treated as success": "was never true",
 }
-"""What the auditor says of each, among other things."""
+"""One of the auditor's findings for each mutation."""
 
 
 def caught_at(parts: Parts, by: str) -> int | None:
-    """The first seed at which the auditor says so."""
+    """The first seed with this finding."""
     gc.collect()
     for result in simulate_many(range(SEEDS), parts):
         if any(by in finding for finding in result.findings):

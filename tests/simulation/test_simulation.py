@@ -1,4 +1,4 @@
-"""Some thousand worlds, each from a seed, and what is to be said of all of them together."""
+"""Thousands of worlds, each from a seed: all invariants hold, and every incident occurs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.simulation.workload import ScheduledRequest
 from tests.simulation.world import FaultRates
 
 SEEDS: Final = 2000
-"""`make simulate SEEDS=400000` lives through more of them."""
+"""``make simulate SEEDS=400000`` runs more of them."""
 
 INCIDENTS: Final = {
     *(f"fault: {kind}" for kind in get_args(FaultKind)),
@@ -34,12 +34,12 @@ INCIDENTS: Final = {
     "deliveries handed back",
     "delivery returned as failed",
     "duplicate key",
-    "edit: another slot",
+    "edit: slot added",
     "edit: capacity",
     "edit: capacity, with a new version",
     "edit: frozen",
-    "edit: movie appears",
-    "edit: one slot less",
+    "edit: movie inserted",
+    "edit: slot removed",
     "edit: order of slots",
     "edit: unusable",
     "filter matched nothing",
@@ -61,7 +61,7 @@ INCIDENTS: Final = {
 
 @pytest.fixture(scope="module")
 def tally() -> Tally:
-    """What the seeds of this run came to."""
+    """The sums over all seeds of this test run."""
     total = Tally()
     for piece in run_seeds(0, SEEDS):
         total.add(piece)
@@ -98,13 +98,13 @@ def test_a_seed_repeats_step_by_step(seed: int) -> None:
 
 
 HARMLESS: Final = {"duplicate key", "write conflict", "filter matched nothing", "reply"}
-"""What several workers do to each other by themselves, and no mishap."""
+"""What several workers cause among themselves, without any fault."""
 
 
 def test_a_world_without_faults_has_no_incidents() -> None:
     for seed in range(20):
         calm = replace(plan_of(seed), fault_rates=FaultRates(), edits=[], faults=[], poison={})
-        # For long enough that the workers look after their connections now and then.
+        # Long enough for the workers to check their connections several times.
         last = ScheduledRequest(60, b'{"requestId": "last", "movieId": "x"}')
         result = simulate(seed, plan=replace(calm, requests=[*calm.requests, last]))
         assert result.findings == []

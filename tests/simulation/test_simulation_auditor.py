@@ -1,4 +1,4 @@
-"""The auditor finds what is wrong, piece by piece, and shares nothing with whom it audits."""
+"""The auditor finds each kind of error, and shares no code with the worker that it audits."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ B: Final = entry("b", 3, 8, 2, **SOLD_OUT)
 
 
 def good_journal() -> Journal:
-    """Two requests for a slot with five seats left: one is confirmed, one comes too late."""
+    """Two requests for a slot with five seats left: one is confirmed, the other is sold out."""
     return [
         Written(0, "other", {"heat": movie(7, 5)}, {}),
         MajorityHas(0, 1),
@@ -140,19 +140,21 @@ NONSENSE: Final = b"nonsense"
         forgery(
             "never true",
             put(WRITTEN, written(8, A, entry("b", 3, 7, 4, **SOLD_OUT))),
-            "sold out with seats that never were",
+            "sold out with seats that never were left",
         ),
         forgery(
             "never true",
             put(WRITTEN, written(8, A, entry("b", 3, 7, 5, **SOLD_OUT))),
             "sold out with room",
         ),
-        forgery("nobody asked", put(WRITTEN, written(8, A, B, {**B, "_id": "x"})), "never sent"),
+        forgery("no request asks", put(WRITTEN, written(8, A, B, {**B, "_id": "x"})), "never sent"),
         forgery(
-            "nobody asked", put(WRITTEN, written(7, entry("a", 2, 8, 3), B)), "recorded otherwise"
+            "no request asks",
+            put(WRITTEN, written(7, entry("a", 2, 8, 3), B)),
+            "recorded otherwise",
         ),
         forgery(
-            "out of its time",
+            "before it was sent",
             put(WRITTEN, written(8, {**A, "decidedAt": START}, B)),
             "decided before it was sent",
         ),
@@ -164,7 +166,11 @@ NONSENSE: Final = b"nonsense"
         forgery("I3: announced", put(EVENT_A, event(A, seatsAvailable=1)), "announced otherwise"),
         forgery("was published as", put(EVENT_A, event(A)._replace(message_id="x")), "message id"),
         forgery("no majority has", move(MAJORITY, to=SETTLED_B), "announced too early"),
-        forgery("no majority has", add(EVENT_A, event(entry("x", 1, 8, 1))), "announced only"),
+        forgery(
+            "no majority has",
+            add(EVENT_A, event(entry("x", 1, 8, 1))),
+            "announced but not recorded",
+        ),
         forgery(
             "no majority has",
             lambda journal: journal.__setitem__(slice(MAJORITY, MAJORITY + 1), [RolledBack(4, 1)]),
@@ -187,12 +193,14 @@ NONSENSE: Final = b"nonsense"
             add(SETTLED_A, Sent(5, 3, NONSENSE), Settled(5, 3, "w")),
             "nonsense without a dead letter",
         ),
-        forgery("never announced", lambda journal: journal.__delitem__(slice(9, 12)), "silence"),
+        forgery(
+            "never announced", lambda journal: journal.__delitem__(slice(9, 12)), "never announced"
+        ),
         forgery("I5: settled 0 times", drop(SETTLED_A), "never settled"),
         forgery(
             "I5: settled 2 times", add(SETTLED_A, event(A), Settled(6, 1, "w")), "settled twice"
         ),
-        forgery("I5: the broker gave up", add(SETTLED_A, Discarded(5, 1)), "given up"),
+        forgery("I5: the broker discarded", add(SETTLED_A, Discarded(5, 1)), "discarded"),
         forgery("I5: delivery 7", add(SETTLED_A, Misused(5, "delivery 7 is unknown")), "misused"),
         forgery(
             "without a cause",
@@ -208,7 +216,7 @@ NONSENSE: Final = b"nonsense"
             "without a cause", add(EVENT_A, dead_letter("unreadable_request", body())), "readable"
         ),
         forgery("without a cause", add(EVENT_A, dead_letter("invalid_request", body())), "valid"),
-        forgery("not on a majority", drop(MAJORITY), "undecided"),
+        forgery("not on a majority", drop(MAJORITY), "never replicated"),
     ],
 )
 def test_each_forgery_is_found(expected: str, change: Callable[[Journal], object]) -> None:
@@ -253,7 +261,7 @@ def test_poison_may_be_given_up_once_it_has_failed_often() -> None:
         Settled(6, 3, "w"),
     ]
     assert audit([*good_journal(), Poisonous(0, "c"), *given_up], START) == []
-    assert audit([*good_journal(), *given_up], START), "a healthy one fails only by its neighbours"
+    assert audit([*good_journal(), *given_up], START), "a healthy request is never given up"
     del given_up[1]
     assert audit([*good_journal(), Poisonous(0, "c"), *given_up], START), "it has not failed yet"
 
