@@ -23,12 +23,12 @@ from worker.errors import WorkerError
 FULL: Final = Plan(3, Timing(warm_up_seconds=1, measured_seconds=5, latency_seconds=5))
 QUICK: Final = Plan(1, Timing(warm_up_seconds=0.3, measured_seconds=1, latency_seconds=1), True)
 COLUMNS_MIN: Final = 130
-"""For an output that is no terminal."""
+"""The width of output that is not a terminal."""
 MILLION: Final = 1_000_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what was asked for; 1 if a contestant failed."""
+    """Measure what was asked for; returns 1 if a contestant failed."""
     options = _parser().parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else COLUMNS_MIN)
     try:

@@ -1,4 +1,4 @@
-"""Who runs against whom: all contestants side by side, on the same servers in the same run."""
+"""The cases that are compared: all contestants, on the same servers in the same run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ PROCESSES: Final = (1, 2)
 def cases(only: Collection[str], *, quick: bool) -> list[Case]:
     """Every contestant with one and two processes.
 
-    To an echo all requests are alike, so it has one workload. The quick run has two processes on
-    the hot movie only.
+    All requests are alike to an echo, so it has one workload. A quick run has two processes on the
+    hot movie only.
     """
     return [
         Case(contestant, workload, processes)

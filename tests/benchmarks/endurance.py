@@ -1,7 +1,7 @@
-"""Very many requests through one process: does its memory stay where it is?
+"""A very large number of requests through one process: does its memory stay constant?
 
-The queue is kept filled meanwhile, and the events are taken away as they are counted, so that
-nothing but the worker and its ledger can grow.
+The queue is kept filled meanwhile, and events are purged as they are counted, so that nothing but
+the worker and its ledger can grow.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.benchmarks.workloads import SPREAD
 
 DATABASE: Final = "benchmark-endurance"
 BACKLOG: Final = 20_000
-"""Requests that wait: more than the worker takes between two looks."""
+"""Requests in the queue: more than the worker consumes between two polls."""
 POLL_SECONDS: Final = 0.1
 SAMPLE_SECONDS: Final = 2
 SLOPE_REQUESTS: Final = 100_000
@@ -54,7 +54,7 @@ class Endurance:
 
     @property
     def slope_mib(self) -> float | None:
-        """MiB for each SLOPE_REQUESTS requests over the second half, when all caches are full."""
+        """MiB per SLOPE_REQUESTS requests over the second half, when all caches are full."""
         known = [
             (sample.outcomes, sample.memory_mib)
             for sample in self.samples[len(self.samples) // 2 :]
@@ -69,7 +69,7 @@ class Endurance:
 
 
 async def measure_endurance(run: Run, requests: int) -> Endurance:
-    """Send so many requests for a thousand movies through one process."""
+    """Send so many requests, for a thousand movies, through one process."""
     case = Case(WORKER, SPREAD, database=DATABASE)
     task = run.progress.add_task(str(case), step="", total=requests)
     async with open_database(run.servers.mongodb_uri, DATABASE) as stored:
@@ -95,7 +95,7 @@ async def _run(run: Run, group: ProcessGroup, requests: int, task: TaskID) -> En
             last_outcome = now
         group.require_running()
         if now - last_outcome > NO_OUTCOME_SECONDS_MAX:
-            raise BenchmarkFailed(f"{requests - done} of {requests} outcomes never came")
+            raise BenchmarkFailed(f"{requests - done} of {requests} outcomes are missing")
         if now - started - samples[-1].seconds >= SAMPLE_SECONDS:
             samples.append(MemorySample(now - started, done, _memory_mib(group)))
             run.progress.update(task, completed=done)
@@ -116,7 +116,7 @@ def _memory_mib(group: ProcessGroup) -> float | None:
 
 
 def table(found: Endurance) -> Table:
-    """Where the memory began, how high it went, and where it is going."""
+    """Memory at the start, at its peak and at the end, and its slope."""
     memory = [sample.memory_mib for sample in found.samples if sample.memory_mib is not None]
     slope = found.slope_mib
     lines = Table(title=f"{found.requests:,} requests through one process", title_justify="left")

@@ -1,7 +1,7 @@
-"""What becomes of the worker's throughput as things grow: collections, movies, batches.
+"""How the worker's throughput changes with the size of collections, movies and batches.
 
-Each series has one line for each size, on the hot movie and on a thousand movies; the first line
-is what the others are measured against.
+Each series has one line for each size, on the hot movie and on a thousand movies; the first line is
+the reference for the others.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One thing that grows."""
+    """One quantity in several sizes."""
 
     title: str
     lines: Sequence[Line]
 
 
 async def measure_growth(run: Run, plan: Plan) -> list[tuple[Series, list[Result]]]:
-    """Measure all series; prints each as soon as it is there."""
+    """Measure all series; prints each as soon as it is complete."""
     grown = Workload("hot", catalogue=CATALOGUE // (QUICK_DIVISOR if plan.quick else 1))
     entries = LEDGER // (QUICK_DIVISOR if plan.quick else 1)
     measured = []

@@ -1,8 +1,8 @@
-"""One measurement: a contestant's processes, a full queue, and what they make of it.
+"""One measurement: a contestant's processes, a full queue, and how fast they empty it.
 
-Owns the order of things: a database and queues without a trace of the last measurement, requests
-published first, processes started, a window in which nothing but the contestant works, then its
-latency at half of that throughput, then a check that the books balance.
+Owns the order of events: an empty database and empty queues, requests published first, processes
+started, a window in which only the contestant works, then its latency at half of that throughput,
+then a check of the database's consistency.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from worker.settings import Settings, environment_of
 ROOT: Final = Path(__file__).parents[2]
 WORKER: Final = "worker"
 COMMAND: Final = {WORKER: ("worker", "run")}
-"""Of each contestant, after ``python -m``; the others are processes of this package."""
+"""Arguments of ``python -m``, for contestants that are not in this package."""
 
 START_SECONDS: Final = 30
 STOP_SECONDS: Final = 30
 NO_OUTCOME_SECONDS_MAX: Final = 60
-"""Without any outcome, after which a measurement is given up."""
+"""A measurement is given up after this time without an outcome."""
 EXPECTED_RATES: Final = {"echo": 4_000, "sketch": 1_200, "batched echo": 12_000, WORKER: 8_000}
-"""Requests a second on a fast machine: how full the queue is at first. A queue that is too full
-costs time; one that runs dry ends its window early."""
+"""Requests a second on a fast machine, for the first queue length. A queue that is too long costs
+time; one that runs empty ends its window early."""
 COMMITS_PER_SECOND_MAX: Final = 300
-"""Of one process, each waiting for a majority."""
+"""Of one process, as each commit waits for a majority."""
 SHARE_MEASURED: Final = 0.95
-"""Of the requests. The last ones are left out, as not all processes finish at once."""
+"""The share of requests measured. The last are left out, as processes finish one by one."""
 LOAD: Final = 0.5
-"""Of a contestant's own throughput: the rate at which its latency is measured."""
+"""The share of a contestant's own throughput at which its latency is measured."""
 
 _READY: Final = re.compile(r'(^|")ready\b', re.MULTILINE)
 _TOTALS: Final = re.compile(r"(\d+) commits, (\d+) conflicts")
@@ -53,14 +53,14 @@ _TOTALS: Final = re.compile(r"(\d+) commits, (\d+) conflicts")
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Who does what with how many processes; without a batch size, with the default one."""
+    """A contestant, its workload and processes; no batch size means the default one."""
 
     contestant: str
     workload: Workload
     processes: int = 1
     batch_size: int | None = None
     database: str | None = None
-    """One that is there and stays; else the measurement gets a new one."""
+    """An existing database, which is kept; None for a new one."""
 
     def __str__(self) -> str:
         return f"{self.contestant}, {self.workload.name}, {self.processes} proc."
@@ -77,7 +77,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one measurement found; None for what cannot be known."""
+    """The figures of one measurement; None for those that cannot be known."""
 
     requests: int
     seconds: float
@@ -101,7 +101,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class _Counters:
-    """The counters at one moment."""
+    """The counters at one point in time."""
 
     at: float
     outcomes: int
@@ -109,7 +109,7 @@ class _Counters:
 
 
 class Harness:
-    """Both servers, and the outside world, for one measurement after the other."""
+    """Runs one measurement after another on the same servers."""
 
     def __init__(
         self, servers: EmbeddedServers, traffic: Traffic, folder: Path, show: Callable[[str], None]
@@ -122,7 +122,7 @@ class Harness:
         self._rates: dict[Case, float] = {}
 
     async def measure(self, case: Case, timing: Timing) -> Sample:
-        """Measure once; raises BenchmarkFailed when the contestant fails or cheats."""
+        """Measure once; raises BenchmarkFailed if the contestant fails or its data is wrong."""
         self._count += 1
         database = case.database or f"benchmark-{self._count}"
         async with open_database(self._servers.mongodb_uri, database, keep=case.database) as stored:
@@ -149,7 +149,7 @@ class Harness:
 
     @asynccontextmanager
     async def started(self, case: Case, database: str) -> AsyncIterator[ProcessGroup]:
-        """The processes of a contestant, started at once, and stopped at the end."""
+        """The processes of a contestant, started together and stopped at the end."""
         settings = Settings(
             amqp_url=self._servers.amqp_url,
             mongodb_uri=self._servers.mongodb_uri,
@@ -180,10 +180,10 @@ class Harness:
     async def _window(
         self, group: ProcessGroup, published: int, timing: Timing
     ) -> tuple[_Counters, _Counters]:
-        """The counters when all processes are warm, and some seconds later.
+        """The counters once all processes are warm, and at the end of the window.
 
-        Outcomes come in batches, so both are taken just when a batch has come; else the window
-        would hold a part of a batch too many.
+        Outcomes come in batches, so both are read just after a batch; otherwise the window would
+        contain a fraction of a batch too many.
         """
         start = await self._more_outcomes(group, 0)
         await asyncio.sleep(timing.warm_up_seconds)
@@ -196,7 +196,7 @@ class Harness:
         return before, after
 
     async def _more_outcomes(self, group: ProcessGroup, outcomes: int) -> _Counters:
-        """The counters as soon as there are more outcomes than so many."""
+        """The counters as soon as there are more outcomes than this."""
         deadline = time.monotonic() + NO_OUTCOME_SECONDS_MAX
         while (counters := await self._counters(group)).outcomes <= outcomes:
             group.require_running()
@@ -236,7 +236,7 @@ class ProcessGroup:
         return [process.pid for process in self.processes if process.pid is not None]
 
     async def until_ready(self) -> None:
-        """Wait until all of them take requests; raises EmbeddedServerError."""
+        """Wait until all of them consume requests; raises EmbeddedServerError."""
         for process in self.processes:
             await process.until(partial(_is_ready, process), START_SECONDS)
 
@@ -244,10 +244,10 @@ class ProcessGroup:
         for process in self.processes:
             if not process.running:
                 log = process.log.read_text()[-2_000:]
-                raise BenchmarkFailed(f"a contestant ended by itself; its log ends with:\n{log}")
+                raise BenchmarkFailed(f"a contestant stopped by itself; its log ends with:\n{log}")
 
     def peak_memory_mib(self) -> float | None:
-        """Of the process that took most."""
+        """The peak memory of the largest process."""
         peaks = [probes.memory_mib(pid, "VmHWM") for pid in self.pids]
         return max((peak for peak in peaks if peak is not None), default=None)
 
@@ -255,10 +255,10 @@ class ProcessGroup:
         await asyncio.gather(*(process.terminate(STOP_SECONDS) for process in self.processes))
 
     def commits_and_conflicts(self) -> tuple[int, int]:
-        """Commits and conflicts, as the processes counted them; to be asked after the stop."""
+        """Commits and conflicts as the processes counted them, known after they stopped."""
         found = [_TOTALS.findall(process.log.read_text()) for process in self.processes]
         if not all(found):
-            raise BenchmarkFailed("a contestant did not stop in order")
+            raise BenchmarkFailed("a contestant did not stop gracefully")
         return sum(int(t[-1][0]) for t in found), sum(int(t[-1][1]) for t in found)
 
 

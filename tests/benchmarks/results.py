@@ -1,4 +1,4 @@
-"""What the rounds came to: medians, as a table for a terminal and as JSON for a program."""
+"""The results of all rounds: medians, as a table for a terminal and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Result:
     samples: Sequence[Sample]
 
     def median(self, figure: Figure) -> float | None:
-        """The median over the rounds; None where it is not known."""
+        """The median over the rounds; None if it is not known."""
         known = [value for sample in self.samples if (value := figure(sample)) is not None]
         return statistics.median(known) if known else None
 
@@ -48,12 +48,12 @@ _FIGURES: Final[Mapping[str, Figure]] = {
 
 
 def medians(result: Result) -> dict[str, float | None]:
-    """Every figure of a case by its name."""
+    """The medians of all figures of a case, by name."""
     return {name: result.median(figure) for name, figure in _FIGURES.items()}
 
 
 def ratio_to_echo(result: Result, results: Sequence[Result]) -> float | None:
-    """How many times the ordinary echo with as many processes; it has only one workload."""
+    """Throughput relative to the ordinary echo with as many processes, on its only workload."""
     for other in results:
         same_processes = other.case.processes == result.case.processes
         if other.case.contestant == REFERENCE and same_processes:
@@ -62,7 +62,7 @@ def ratio_to_echo(result: Result, results: Sequence[Result]) -> float | None:
 
 
 def comparison_table(results: Sequence[Result]) -> Table:
-    """One line for each case, the workloads apart."""
+    """One line for each case, in a section for each workload."""
     table = Table(title="medians", title_justify="left")
     table.add_column("workload", no_wrap=True)
     table.add_column("contestant", no_wrap=True)
@@ -93,20 +93,20 @@ def comparison_table(results: Sequence[Result]) -> Table:
 
 
 def _order(result: Result, results: Sequence[Result]) -> tuple[int, int]:
-    """Workloads in the order in which they first came, then processes; contestants stay."""
+    """Workloads in the order of their first result, then by processes; contestants stay."""
     names = [other.case.workload.name for other in results]
     return names.index(result.case.workload.name), result.case.processes
 
 
 def shown(value: float | None) -> str:
-    """A figure in as many digits as mean something."""
+    """A figure with its significant digits."""
     if value is None:
         return UNKNOWN
     return f"{value:.1f}" if value < TENTHS_BELOW else f"{value:,.0f}"
 
 
 def as_json(results: Sequence[Result]) -> list[dict[str, object]]:
-    """Medians and single measurements, with the words of the table's columns."""
+    """Medians and single measurements, named as in the table."""
     return [
         {
             "contestant": result.case.contestant,

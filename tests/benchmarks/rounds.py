@@ -1,4 +1,4 @@
-"""Rounds: every case once, then every case again, so that a slow minute hits all alike."""
+"""Rounds: every case once, then every case again, so that a slow minute affects all alike."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.benchmarks.traffic import Traffic, traffic
 from worker.devtools.servers import EmbeddedServers, embedded_servers
 
 CACHE: Final = "cache_size=4G"
-"""Of MongoDB, which takes half of a machine's memory by default; the half gigabyte that is enough
-for a demo would measure how a million ledger entries are written to the disk and read again."""
+"""MongoDB's cache, by default half of a machine's memory. With the half gigabyte that is enough for
+a demo, the benchmark would measure how a million ledger entries are evicted and read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The servers, the traffic and the arena of one run."""
+    """The servers, the traffic and the harness of one benchmark run."""
 
     servers: EmbeddedServers
     traffic: Traffic
@@ -42,7 +42,7 @@ class Run:
     progress: Progress
 
     async def measure(self, cases: Sequence[Case], plan: Plan) -> list[Result]:
-        """All rounds of these cases, each round in the opposite order of the last."""
+        """Measure these cases in rounds, each in the opposite order of the last."""
         samples: dict[Case, list[Sample]] = {case: [] for case in cases}
         task = self.progress.add_task("", step="", total=plan.rounds * len(cases))
         for number in range(plan.rounds):
@@ -59,9 +59,9 @@ class Run:
 
 @asynccontextmanager
 async def open_run(console: Console) -> AsyncIterator[Run]:
-    """Servers for one run, in a folder that goes with them."""
-    # The bar is drawn when there is news and not ten times a second: drawing takes time from
-    # those who are being measured.
+    """Start servers for one run, in a temporary folder."""
+    # The bar is redrawn only when something has changed, and not ten times a second: drawing takes
+    # processor time from the contestants.
     progress = Progress(
         TextColumn("{task.description}"),
         TextColumn("[dim]{task.fields[step]}"),
