@@ -1,8 +1,8 @@
 """``python -m tests.fuzz``, which is ``make fuzz``: a coverage-guided fuzzer over the targets.
 
-Runs atheris (https://github.com/google/atheris), one process after the other, each with one target
-for its share of the time. What it learns it keeps in a folder, so that the next run goes on from
-there; an input that breaks a target is shown as what a seed takes.
+Runs atheris (https://github.com/google/atheris) in one process after another, each with one target
+for its share of the time. The corpus is kept in a folder, so that the next run continues from
+there; an input that breaks a target is printed as bytes that can become a seed.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ INPUT_BYTES_MAX: Final = 70_000
 """A little more than the 64 KiB of a request."""
 EXAMPLE_SECONDS_MAX: Final = 5
 INSTRUMENTED: Final = ["contracts", "worker", "pamqp"]
-"""What the fuzzer sees the inside of; the parser of pydantic is no Python."""
+"""The packages whose coverage guides the fuzzer; pydantic's parser is not Python."""
 ROOT: Final = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
 class TargetResult:
-    """What came of fuzzing one target."""
+    """The result of fuzzing one target."""
 
     target: str
     executions: int
@@ -44,10 +44,10 @@ class TargetResult:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fuzz what was asked for; 1 if anything was found."""
+    """Fuzz the targets asked for; returns 1 if there were findings."""
     options = _parser().parse_args(arguments)
     if importlib.util.find_spec("atheris") is None:
-        print("atheris is not installed; `make fuzz` does that", file=sys.stderr)
+        print("atheris is not installed; `make fuzz` installs it", file=sys.stderr)
         return 2
     if options.inside:
         _fuzz(options.targets[0], options.seconds, options.corpus)
@@ -70,16 +70,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make fuzz ARGS=...", description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"one of {', '.join(SEEDS)}")
-    parser.add_argument("--seconds", type=float, default=210, help="for all of them (210)")
+    parser.add_argument("--seconds", type=float, default=210, help="for all targets together (210)")
     parser.add_argument(
-        "--corpus", type=Path, default=ROOT / ".fuzz", help="what it learnt (.fuzz)"
+        "--corpus", type=Path, default=ROOT / ".fuzz", help="folder of the corpus (.fuzz)"
     )
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
 def _fuzz_in_child(target: str, seconds: float, corpus: Path) -> TargetResult:
-    """The fuzzer ends its process, whatever comes of it."""
+    """Fuzz in a child process, which the fuzzer ends in any case."""
     folder = corpus / target
     folder.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(SEEDS[target]):

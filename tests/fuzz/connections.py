@@ -1,4 +1,4 @@
-"""Where the servers are, with a password in it: however wrong a URL is, nobody gets to see that."""
+"""URLs of servers, with a password: however wrong a URL is, its password is never shown."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SECRET_OPTIONS: Final = ("", "tlsCertificateKeyFilePassword", "authMechanismProp
 
 
 def connections(data: bytes) -> None:
-    """The settings refuse or take it, the clients too, and nothing of that shows the password."""
+    """Settings and clients accept or refuse the URL, and no message shows the password."""
     choices = Choices(data)
     scheme = choices.one_of(SCHEMES)
     separator = choices.one_of(SEPARATORS)
     option = choices.one_of(SECRET_OPTIONS)
     before, after, rest = (choices.piece(12).decode("latin-1") for _ in range(3))
     if SECRET in before + after + rest:
-        return  # It is a secret only where the password is.
+        return  # Only the password must be hidden, so the text may not occur elsewhere.
     url = f"{scheme}{separator}user:{before}{SECRET}{after}@host{rest}"
     if option:
         url += f"{'&' if '?' in rest else '/?'}{option}={before.replace('&', '')}{SECRET}"
@@ -37,7 +37,7 @@ def connections(data: bytes) -> None:
 
 
 def _shown(name: str, url: str) -> str:
-    """All that anybody says about this URL."""
+    """Every message about this URL that may be shown."""
     try:
         load_settings(**{name: url})
     except BadSettings as refusal:
@@ -46,7 +46,7 @@ def _shown(name: str, url: str) -> str:
 
 
 def _client_message(name: str, url: str) -> str:
-    """What the client library says about a URL that our settings take."""
+    """What the client library says about a URL that the settings accept."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

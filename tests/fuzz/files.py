@@ -1,4 +1,4 @@
-"""A file of movies, as an import reads it: whatever it holds, it is movies or a list of faults."""
+"""A file of movies as an import reads it: any content is valid movies or a list of faults."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from worker.commands.import_movies import PROBLEMS_SHOWN_MAX, check_movies, movi
 from worker.errors import BadInput
 
 LINE_CHARACTERS_MAX: Final = 600
-"""Of what is told about a movie; what it holds is cut."""
+"""The longest line about a fault; quoted values are truncated."""
 
 
 def movies(data: bytes) -> None:
-    """Every movie that is valid can be stored, and every fault is told in a line."""
+    """Every valid movie can be stored, and every fault is reported in one line."""
     if not data.strip():
-        return  # Told before anything is read of it.
+        return  # An empty file is refused before it is parsed.
     try:
         valid = check_movies(movies_in(data))
     except BadInput as faults:

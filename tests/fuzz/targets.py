@@ -1,7 +1,7 @@
-"""What is fuzzed, and what must hold of it: each target takes bytes, and raises if it does not.
+"""The fuzz targets: each is given bytes, and raises an error if a property does not hold.
 
-A target may raise nothing else, whatever the bytes. The same targets run with hypothesis and the
-kept examples in every test run, and with a coverage-guided fuzzer in ``make fuzz``.
+A target must raise nothing otherwise, whatever the bytes. The same targets run with hypothesis and
+the seeds in every test run, and with a coverage-guided fuzzer in ``make fuzz``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CONTENT_TYPES: Final = (
     " Application/CloudEvents+JSON ; charset=utf-8",
 )
 BODY_FRAME_BYTES_MAX: Final = 131_064
-"""Of RabbitMQ's default frames of 128 KiB."""
+"""What RabbitMQ's default frame size of 128 KiB leaves for a body."""
 
 NOW_MICROSECONDS: Final = model.microseconds_of("2026-11-22T18:00:00.123Z") or 0
 IDS: Final = ("a", "b", "c", "d.-_:")
@@ -69,7 +69,7 @@ def requests(data: bytes) -> None:
 def answer_to(
     read: ReservationRequest | InvalidRequest | UnreadableRequest,
 ) -> Decision | UnreadableRequest:
-    """What comes of it on a day without movies."""
+    """The decision on a request when there are no movies."""
     if isinstance(read, UnreadableRequest):
         return read
     (decision,) = decide([read], {}, {}, NOW).decisions
@@ -79,10 +79,10 @@ def answer_to(
 def require_as_expected(
     read: ReservationRequest | InvalidRequest | UnreadableRequest, expected: model.Expected | None
 ) -> None:
-    """Both say the same of a body."""
+    """Raises AssertionError unless the model agrees with what was read."""
     if isinstance(read, UnreadableRequest) or expected is None:
-        assert isinstance(read, UnreadableRequest), f"{read} from a body without a usable id"
-        assert expected is None, f"{read.detail}, but there is {expected}"
+        assert isinstance(read, UnreadableRequest), f"{read} from a body without a valid id"
+        assert expected is None, f"{read.detail}, but the model reads {expected}"
         return
     invalid = {e.field for e in read.errors} if isinstance(read, InvalidRequest) else set[str]()
     assert read.request_id == expected.request_id
@@ -96,7 +96,7 @@ def require_as_expected(
 
 
 def require_publishable(delivery: Delivery, answer: Decision | UnreadableRequest) -> None:
-    """What becomes of it can be put into frames, which say the same to whoever reads them."""
+    """Raises AssertionError unless the answer's frames decode to the same message."""
     for message in announcement(delivery, answer):
         data = publish_frames(1, BODY_FRAME_BYTES_MAX, message)
         frames = []
@@ -113,7 +113,7 @@ def require_publishable(delivery: Delivery, answer: Decision | UnreadableRequest
 
 
 def decisions(data: bytes) -> None:
-    """Batch after batch is decided as the model decides one request after the other."""
+    """Batches are decided as the model decides one request after another."""
     choices = Choices(data)
     stored = {movie: _time_slots(choices) for movie in MOVIES[:3] if choices.number(3)}
     expected = model.Model(
@@ -152,7 +152,7 @@ def _seats(slot: TimeSlot | Malformed) -> int | None:
 
 
 def _booked(movie: Movie, people: Mapping[int, int]) -> Movie:
-    """The movie as it is stored after the commit."""
+    """The movie as stored after the commit."""
     slots = dict(movie.time_slots)
     for number, more in people.items():
         slot = slots[number]
@@ -163,7 +163,7 @@ def _booked(movie: Movie, people: Mapping[int, int]) -> Movie:
 
 
 def _body(choices: Choices) -> bytes:
-    """Mostly right, so that the rules after the first are reached as well."""
+    """A mostly valid body, so that later rules are reached as well."""
     fields = {
         "requestId": f'"{choices.one_of(IDS)}"',
         "movieId": f'"{choices.one_of(MOVIES)}"',
@@ -191,7 +191,7 @@ def _kind(decision: Decision) -> str:
 
 
 def deliveries(data: bytes) -> None:
-    """Whatever a publisher put into the properties, it is read off the wire as a delivery."""
+    """A message is read from the wire as a delivery, whatever its properties hold."""
     choices = Choices(data)
     flags = choices.number(0xFFFF)
     table = choices.piece(0xFFFF)
@@ -221,13 +221,13 @@ def deliveries(data: bytes) -> None:
 
 
 def streams(data: bytes) -> None:
-    """Whatever the bytes, and however they are cut, nothing is raised and nothing lost."""
+    """Any bytes, split anywhere, are passed on without an error and without loss."""
     if b"AMQP" not in data:
         assert _routed([data]) == _routed(data[at : at + 5] for at in range(0, len(data), 5))
 
 
 def _routed(chunks: Iterable[bytes]) -> tuple[list[tuple[bytes, bytes, bytes]], bytes]:
-    """What the channel took, and what was passed on, but for the signs of life."""
+    """The messages routed to the channel, and the bytes passed on, without heartbeats."""
     messages: list[tuple[bytes, bytes, bytes]] = []
     passed: list[bytes] = []
     demultiplexer = Demultiplexer(passed.append)
@@ -238,14 +238,14 @@ def _routed(chunks: Iterable[bytes]) -> tuple[list[tuple[bytes, bytes, bytes]], 
 
 
 def envelopes(data: bytes) -> None:
-    """A request is read alike by itself, and in a CloudEvent as data or in base64."""
+    """A request is read alike alone, and in a CloudEvent as data or in base64."""
     plain = read_request(data)
     packed = b'{"specversion":"1.0","data_base64":"' + base64.b64encode(data) + b'"}'
     if len(packed) <= model.BODY_BYTES_MAX:
         assert _same(read_request(packed, model.STRUCTURED), plain)
     inside = b'{"specversion":"1.0","data":' + data + b"}"
     if not isinstance(plain, UnreadableRequest) and len(inside) <= model.BODY_BYTES_MAX:
-        # One level further down may be too deep.
+        # One more level of nesting may be too deep.
         within = read_request(inside, model.STRUCTURED)
         assert within == plain or model.read(inside, model.STRUCTURED) is None
 

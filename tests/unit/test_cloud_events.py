@@ -1,4 +1,4 @@
-"""A request inside a CloudEvent, in structured and in binary mode."""
+"""Requests as CloudEvents, in structured and in binary mode."""
 
 from __future__ import annotations
 

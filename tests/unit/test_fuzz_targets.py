@@ -1,6 +1,6 @@
-"""The targets of the fuzzers in every run: all seeds, and what hypothesis makes of them.
+"""The fuzz targets in every test run: with all seeds, and with what hypothesis makes of them.
 
-`make fuzz` does the same for as long as one likes, guided by what the code does with an input.
+``make fuzz`` runs them for as long as one likes, guided by the coverage of the code.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PIECES: Final = tuple(word.encode() for word in DICTIONARY)
 
 @st.composite
 def changed(draw: st.DrawFn, target: str) -> bytes:
-    """A seed with something cut out, doubled, put in or overwritten, at up to three places."""
+    """A seed with bytes removed, doubled, inserted or overwritten at up to three places."""
     data = draw(st.sampled_from(SEEDS[target]))
     for _ in range(draw(st.integers(1, 3))):
         start, end = sorted(draw(st.tuples(*[st.integers(0, len(data))] * 2)))
@@ -78,7 +78,7 @@ MISTAKES: Final[dict[str, tuple[str, object, str, object]]] = {
         *("requests", messages, "_RFC3339"),
         re.compile(messages._RFC3339.pattern.replace("[0-5]", r"\d"), re.ASCII),
     ),
-    "a number that is none": (
+    "infinity taken for a number": (
         "requests",
         messages,
         "pydantic_core",
@@ -90,13 +90,13 @@ MISTAKES: Final[dict[str, tuple[str, object, str, object]]] = {
         "seats_available",
         property(one_seat_too_many),
     ),
-    "the id alone makes a repetition": (
+    "the id alone identifies a repeated request": (
         "decisions",
         decision,
         "_content_of",
         lambda message: message.request_id,
     ),
-    "text that has to be UTF-8": (
+    "text that must be UTF-8": (
         "deliveries",
         reading,
         "_text",
@@ -115,7 +115,7 @@ MISTAKES: Final[dict[str, tuple[str, object, str, object]]] = {
         re.compile("(no)(thing)"),
     ),
 }
-"""A target, and a piece of the code with what a mistake would have made of it."""
+"""A target, and the code to replace: object, attribute and mistaken value."""
 
 
 @pytest.mark.parametrize(("target", "place", "name", "mistake"), MISTAKES.values(), ids=MISTAKES)
