@@ -116,7 +116,7 @@ def _fuzz(target: str, seconds: float, corpus: Path) -> None:
         f"-max_total_time={max(1, round(seconds))}",
         f"-max_len={INPUT_BYTES_MAX}",
         f"-timeout={EXAMPLE_SECONDS_MAX}",
-        f"-dict={corpus / 'words'}",
+        f"-dict={corpus / 'dictionary'}",
         f"-artifact_prefix={corpus / target}-",
         "-len_control=20",
         str(corpus / target),
