@@ -19,8 +19,8 @@ from contracts import messages
 from tests.fuzz.seeds import DICTIONARY, SEEDS
 from tests.fuzz.targets import TARGETS
 from worker import settings
-from worker.broker.wire import decoding as reading
-from worker.commands import import_movies as catalogue
+from worker.broker.wire import decoding
+from worker.commands import import_movies
 from worker.rules import decision
 
 PIECES: Final = tuple(word.encode() for word in DICTIONARY)
@@ -98,13 +98,13 @@ MISTAKES: Final[dict[str, tuple[str, object, str, object]]] = {
     ),
     "text that must be UTF-8": (
         "deliveries",
-        reading,
+        decoding,
         "_text",
         lambda data, at: (at + 1 + data[at], data[at + 1 : at + 1 + data[at]].decode()),
     ),
     "a movie that cannot be stored": (
         "movies",
-        catalogue,
+        import_movies,
         "require_storable",
         lambda _document: None,
     ),
