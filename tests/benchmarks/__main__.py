@@ -15,20 +15,20 @@ import uvloop
 from rich.console import Console
 
 from tests.benchmarks import chart, comparison, endurance, growth, probes, results
-from tests.benchmarks.arena import Timing
 from tests.benchmarks.failures import BenchmarkFailed
-from tests.benchmarks.rounds import Plan, Stadium, stadium
+from tests.benchmarks.harness import Timing
+from tests.benchmarks.rounds import Plan, Run, open_run
 from worker.errors import WorkerError
 
 FULL: Final = Plan(3, Timing(warm_up_seconds=1, measured_seconds=5, latency_seconds=5))
 QUICK: Final = Plan(1, Timing(warm_up_seconds=0.3, measured_seconds=1, latency_seconds=1), True)
 COLUMNS_MIN: Final = 130
-"""For an output that is no terminal."""
+"""The width of output that is not a terminal."""
 MILLION: Final = 1_000_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what was asked for; 1 if a contestant failed."""
+    """Measure what was asked for; returns 1 if a contestant failed."""
     options = _parser().parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else COLUMNS_MIN)
     try:
@@ -51,25 +51,25 @@ async def _measure(options: argparse.Namespace, console: Console) -> None:
         "machine": probes.machine(),
         "rounds": plan.rounds,
     }
-    async with stadium(console) as place:
+    async with open_run(console) as run:
         if options.million:
-            endured = await endurance.endure(place, options.million)
-            console.print(endurance.table(endured))
-            found["endurance"] = endurance.as_json(endured)
+            endurance_found = await endurance.measure_endurance(run, options.million)
+            console.print(endurance.table(endurance_found))
+            found["endurance"] = endurance.as_json(endurance_found)
         if options.growth:
-            found["growth"] = growth.as_json(await growth.measure_growth(place, plan))
+            found["growth"] = growth.as_json(await growth.measure_growth(run, plan))
         if not options.million and not options.growth:
-            found["comparison"] = await _compare(place, plan, options)
+            found["comparison"] = await _compare(run, plan, options)
     found["seconds"] = time.monotonic() - started
     console.print(f"{found['seconds']:.0f} s in all")
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
-async def _compare(place: Stadium, plan: Plan, options: argparse.Namespace) -> object:
-    contests = comparison.contests(options.only or (), quick=plan.quick)
-    compared = await place.play(contests, plan)
-    place.console.print(results.comparison_table(compared))
+async def _compare(run: Run, plan: Plan, options: argparse.Namespace) -> object:
+    cases = comparison.cases(options.only or (), quick=plan.quick)
+    compared = await run.measure(cases, plan)
+    run.console.print(results.comparison_table(compared))
     if options.plot:
         options.plot.write_text(chart.chart(compared))
     return results.as_json(compared)

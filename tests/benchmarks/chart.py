@@ -1,6 +1,6 @@
-"""The comparison as a picture: horizontal bars in an SVG, written by hand to need no package.
+"""The comparison as a chart: horizontal bars in an SVG, written by hand to need no package.
 
-It has its own background, so that it can be read in a light and in a dark README alike.
+It has its own background, so that it is readable in a light and in a dark README.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHADE_OF_MORE_PROCESSES: Final = 0.65
 
 
 def chart(results: Sequence[Result]) -> str:
-    """Requests a second of every contest, one bar each, on one scale."""
+    """Requests per second, with a bar for each case, all on one scale."""
     body, height = _bars(results)
     fonts = 'font-family="system-ui, sans-serif" font-size="12" fill="#1f2328"'
     title = "Requests per second (paler: 2 processes)"
@@ -60,9 +60,9 @@ def _bars(results: Sequence[Result]) -> tuple[list[str], int]:
 
 
 def _bar(y: int, result: Result, width: float) -> Iterator[str]:
-    contest = result.contest
-    colour = COLOURS.get(contest.contestant, OTHER_COLOUR)
-    opacity = SHADE_OF_MORE_PROCESSES if contest.processes > 1 else 1
+    case = result.case
+    colour = COLOURS.get(case.contestant, OTHER_COLOUR)
+    opacity = SHADE_OF_MORE_PROCESSES if case.processes > 1 else 1
     yield (
         f'<rect x="{LABEL_WIDTH}" y="{y}" width="{max(width, 1):.1f}" height="{BAR_HEIGHT - 2}" '
         f'fill="{colour}" fill-opacity="{opacity}"/>'
@@ -73,11 +73,11 @@ def _bar(y: int, result: Result, width: float) -> Iterator[str]:
 
 
 def _grouped(results: Sequence[Result]) -> list[tuple[str, list[tuple[str, list[Result]]]]]:
-    """By workload and then by contestant, each in the order in which it first came."""
+    """By workload and then by contestant, each in the order of its first result."""
     workloads: dict[str, dict[str, list[Result]]] = {}
     for result in results:
-        contestants = workloads.setdefault(result.contest.workload.name, {})
-        contestants.setdefault(result.contest.contestant, []).append(result)
+        contestants = workloads.setdefault(result.case.workload.name, {})
+        contestants.setdefault(result.case.contestant, []).append(result)
     return [(name, list(contestants.items())) for name, contestants in workloads.items()]
 
 

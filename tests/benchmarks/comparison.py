@@ -1,11 +1,11 @@
-"""Who runs against whom: all contestants side by side, on the same servers in the same run."""
+"""The cases that are compared: all contestants, on the same servers in the same run."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Final
 
-from tests.benchmarks.arena import WORKER, Contest
+from tests.benchmarks.harness import WORKER, Case
 from tests.benchmarks.workloads import DUPLICATES, HOT, SOLD_OUT, SPREAD
 
 ECHOES: Final = ("echo", "batched echo")
@@ -15,14 +15,14 @@ WORKLOADS: Final = (HOT, SPREAD, SOLD_OUT, DUPLICATES)
 PROCESSES: Final = (1, 2)
 
 
-def contests(only: Collection[str], *, quick: bool) -> list[Contest]:
+def cases(only: Collection[str], *, quick: bool) -> list[Case]:
     """Every contestant with one and two processes.
 
-    To an echo all requests are alike, so it has one workload. The quick run has two processes on
-    the hot movie only.
+    All requests are alike to an echo, so it has one workload. A quick run has two processes on the
+    hot movie only.
     """
     return [
-        Contest(contestant, workload, processes)
+        Case(contestant, workload, processes)
         for workload in WORKLOADS
         for processes in PROCESSES
         for contestant in (CONTESTANTS if workload is HOT else RESERVERS)

@@ -1,8 +1,8 @@
 """The contestants as processes: ``python -m tests.benchmarks.contestants NAME``.
 
-Each takes requests and publishes the same persistent, confirmed event, with the same properties
-and headers, and runs on uvloop. Each says ``ready`` when it takes requests, and ``N commits, M
-conflicts`` when SIGTERM has stopped it; that is what the worker says, too.
+Each consumes requests and publishes the same persistent, confirmed event, with the same properties
+and headers, and runs on uvloop. Each prints ``ready`` when it consumes requests, and ``N commits, M
+conflicts`` after SIGTERM has stopped it, as the worker does.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from worker.service.announcement import announcement
 from worker.settings import Settings, load_settings
 
 ECHO_PREFETCH: Final = 500
-"""Requests that the ordinary consumer has under way at once, each in a task of its own."""
+"""Requests that the ordinary consumer has in flight at once, each in its own task."""
 SKETCH_PREFETCH: Final = 50
-"""Requests that the sketch has under way at once; motor gets as many threads."""
+"""Requests that the sketch has in flight at once; motor gets as many threads."""
 DRAIN_SECONDS: Final = 20
 
 Document = dict[str, Any]
@@ -50,8 +50,8 @@ async def echo(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def sketch(settings: Settings, stop: asyncio.Event) -> None:
-    """The sketch of the design, a few round trips for each request, with its defects mended."""
-    # Motor reads it when it is imported; its default is five threads for each processor.
+    """The sketch from the design with its defects fixed: a few round trips per request."""
+    # Motor reads this when it is imported; its default is five threads per processor.
     os.environ["MOTOR_MAX_WORKERS"] = str(SKETCH_PREFETCH)
     from tests.benchmarks.sketch import Sketch
 
@@ -61,7 +61,7 @@ async def sketch(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def consume(settings: Settings, stop: asyncio.Event, answer: Answer, prefetch: int) -> None:
-    """Consume as the manual of aio-pika has it, with a connection for each direction."""
+    """Consume as aio-pika's manual does, with one connection for each direction."""
     under_way: set[AbstractIncomingMessage] = set()
     idle = asyncio.Event()
     idle.set()
@@ -94,9 +94,9 @@ async def consume(settings: Settings, stop: asyncio.Event, answer: Answer, prefe
 
 
 async def batched_echo(settings: Settings, stop: asyncio.Event) -> None:
-    """What the worker could reach if deciding cost nothing: its own session, and no database.
+    """What the worker could reach if deciding cost nothing: its own session, but no database.
 
-    One batch is announced while the next is collected, as in the worker's pipeline.
+    One batch is announced while the next one is collected, as in the worker's pipeline.
     """
     session = await Session.open(settings.amqp_url, settings.prefetch_count)
     event = OutcomeEvent(

@@ -1,7 +1,7 @@
-"""The event as an ordinary program would write it, with dictionaries and the client's own message.
+"""The event as an ordinary program would write it, with dictionaries and aio-pika's message.
 
-It is the contract's event in all its properties and headers, so that every contestant gives the
-broker the same to do.
+It has all properties and headers of the contract's event, so that every contestant causes the
+broker the same work.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def outcome(
     seats_available: int,
     decided_at: datetime,
 ) -> Document:
-    """The body of the event, as in the contract."""
+    """The body of the event as in the contract."""
     return {
         "requestId": request["requestId"],
         "movieId": request["movieId"],
@@ -38,7 +38,7 @@ def outcome(
 
 
 def published(event: Document, correlation_id: str | None) -> aio_pika.Message:
-    """The message with this body; without a correlation id it has the request's id."""
+    """The message with this body; its correlation id is the request's id by default."""
     event_id = f"{event['requestId']}:{event['outcome']}"
     event_type = f"reservation.{event['outcome']}.v1"
     return aio_pika.Message(

@@ -1,4 +1,4 @@
-"""The one way in which a measurement fails."""
+"""The error that ends a benchmark."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What becomes of the worker's throughput as things grow: collections, movies, batches.
+"""How the worker's throughput changes with the size of collections, movies and batches.
 
-Each series has one line for each size, on the hot movie and on a thousand movies; the first line
-is what the others are measured against.
+Each series has one line for each size, on the hot movie and on a thousand movies; the first line is
+the reference for the others.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Final
 
 from rich.table import Table
 
-from tests.benchmarks import books
-from tests.benchmarks.arena import WORKER, Contest
+from tests.benchmarks.database import open_database
+from tests.benchmarks.harness import WORKER, Case
 from tests.benchmarks.results import UNKNOWN, Result, medians, shown
-from tests.benchmarks.rounds import Plan, Stadium
+from tests.benchmarks.rounds import Plan, Run
 from tests.benchmarks.workloads import Workload
 
 CATALOGUE: Final = 100_000
@@ -32,37 +32,37 @@ class Line:
     """One size, on both workloads."""
 
     label: str
-    hot: Contest
-    spread: Contest
+    hot: Case
+    spread: Case
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One thing that grows."""
+    """One quantity in several sizes."""
 
     title: str
     lines: Sequence[Line]
 
 
-async def measure_growth(stadium: Stadium, plan: Plan) -> list[tuple[Series, list[Result]]]:
-    """Measure all series; prints each as soon as it is there."""
+async def measure_growth(run: Run, plan: Plan) -> list[tuple[Series, list[Result]]]:
+    """Measure all series; prints each as soon as it is complete."""
     grown = Workload("hot", catalogue=CATALOGUE // (QUICK_DIVISOR if plan.quick else 1))
     entries = LEDGER // (QUICK_DIVISOR if plan.quick else 1)
     measured = []
-    async with books.opened(stadium.servers.mongodb_uri, GROWN_DATABASE) as book:
-        task = stadium.progress.add_task(
+    async with open_database(run.servers.mongodb_uri, GROWN_DATABASE) as stored:
+        task = run.progress.add_task(
             f"inserting {grown.catalogue:,} movies and {entries:,} ledger entries",
             step="",
             total=None,
         )
-        stadium.progress.refresh()
-        await book.insert_movies(grown)
-        await book.insert_entries(entries)
-        stadium.progress.remove_task(task)
+        run.progress.refresh()
+        await stored.insert_movies(grown)
+        await stored.insert_entries(entries)
+        run.progress.remove_task(task)
         for series in (_collections(grown.catalogue, entries), _time_slots(), _batch_sizes()):
-            contests = [contest for line in series.lines for contest in (line.hot, line.spread)]
-            results = await stadium.play(contests, plan)
-            stadium.console.print(_table(series, results))
+            cases = [case for line in series.lines for case in (line.hot, line.spread)]
+            results = await run.measure(cases, plan)
+            run.console.print(_table(series, results))
             measured.append((series, results))
     return measured
 
@@ -99,13 +99,13 @@ def _line(
     batch_size: int | None = None,
     database: str | None = None,
 ) -> Line:
-    def contest(name: str, movies: int) -> Contest:
+    def case(name: str, movies: int) -> Case:
         workload = Workload(
             f"{name}, {label}", movies=movies, time_slots=time_slots, catalogue=catalogue
         )
-        return Contest(WORKER, workload, batch_size=batch_size, database=database)
+        return Case(WORKER, workload, batch_size=batch_size, database=database)
 
-    return Line(label, contest("hot", 1), contest("spread", MOVIES_ASKED_FOR))
+    return Line(label, case("hot", 1), case("spread", MOVIES_ASKED_FOR))
 
 
 def _table(series: Series, results: Sequence[Result]) -> Table:
@@ -114,14 +114,14 @@ def _table(series: Series, results: Sequence[Result]) -> Table:
     for workload in ("hot", "spread"):
         for name in ("requests/s", "ratio", "CPU µs worker", "mongod"):
             table.add_column(f"{workload}\n{name}", justify="right")
-    by_contest = {result.contest: result for result in results}
+    by_case = {result.case: result for result in results}
     for line in series.lines:
         cells: list[str] = []
         first = series.lines[0]
-        for contest, base in ((line.hot, first.hot), (line.spread, first.spread)):
-            result = by_contest[contest]
+        for case, base in ((line.hot, first.hot), (line.spread, first.spread)):
+            result = by_case[case]
             figures = medians(result)
-            base_rate = by_contest[base].rate
+            base_rate = by_case[base].rate
             cells += (
                 shown(result.rate),
                 f"{result.rate / base_rate:.2f}" if base_rate else UNKNOWN,
@@ -136,13 +136,13 @@ def as_json(measured: Sequence[tuple[Series, list[Result]]]) -> list[dict[str, o
     """Every line of every series, with the medians of both workloads."""
     found: list[dict[str, object]] = []
     for series, results in measured:
-        by_contest = {result.contest: result for result in results}
+        by_case = {result.case: result for result in results}
         found += (
             {
                 "series": series.title,
                 "size": line.label,
-                "hot": medians(by_contest[line.hot]),
-                "spread": medians(by_contest[line.spread]),
+                "hot": medians(by_case[line.hot]),
+                "spread": medians(by_case[line.spread]),
             }
             for line in series.lines
         )

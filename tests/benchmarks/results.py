@@ -1,4 +1,4 @@
-"""What the rounds came to: medians, as a table for a terminal and as JSON for a program."""
+"""The results of all rounds: medians, as a table for a terminal and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from rich.table import Table
 
-from tests.benchmarks.arena import Contest, Sample
+from tests.benchmarks.harness import Case, Sample
 
 UNKNOWN: Final = "-"
 TENTHS_BELOW: Final = 10
@@ -20,13 +20,13 @@ Figure = Callable[[Sample], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """All measurements of one contest."""
+    """All measurements of one case."""
 
-    contest: Contest
+    case: Case
     samples: Sequence[Sample]
 
     def median(self, figure: Figure) -> float | None:
-        """The median over the rounds; None where it is not known."""
+        """The median over the rounds; None if it is not known."""
         known = [value for sample in self.samples if (value := figure(sample)) is not None]
         return statistics.median(known) if known else None
 
@@ -48,21 +48,21 @@ _FIGURES: Final[Mapping[str, Figure]] = {
 
 
 def medians(result: Result) -> dict[str, float | None]:
-    """Every figure of a contest by its name."""
+    """The medians of all figures of a case, by name."""
     return {name: result.median(figure) for name, figure in _FIGURES.items()}
 
 
 def ratio_to_echo(result: Result, results: Sequence[Result]) -> float | None:
-    """How many times the ordinary echo with as many processes; it has only one workload."""
+    """Throughput relative to the ordinary echo with as many processes, on its only workload."""
     for other in results:
-        same_processes = other.contest.processes == result.contest.processes
-        if other.contest.contestant == REFERENCE and same_processes:
+        same_processes = other.case.processes == result.case.processes
+        if other.case.contestant == REFERENCE and same_processes:
             return result.rate / other.rate
     return None
 
 
 def comparison_table(results: Sequence[Result]) -> Table:
-    """One line for each contest, the workloads apart."""
+    """One line for each case, in a section for each workload."""
     table = Table(title="medians", title_justify="left")
     table.add_column("workload", no_wrap=True)
     table.add_column("contestant", no_wrap=True)
@@ -72,17 +72,17 @@ def comparison_table(results: Sequence[Result]) -> Table:
         table.add_column(name, justify="right")
     workload = ""
     for result in sorted(results, key=lambda result: _order(result, results)):
-        contest = result.contest
-        if contest.workload.name != workload:
-            workload = contest.workload.name
+        case = result.case
+        if case.workload.name != workload:
+            workload = case.workload.name
             table.add_section()
         rate, *figures = medians(result).values()
         ratio = ratio_to_echo(result, results)
         conflicts = figures[3]
         table.add_row(
             workload,
-            contest.contestant,
-            str(contest.processes),
+            case.contestant,
+            str(case.processes),
             shown(rate),
             UNKNOWN if ratio is None else f"{ratio:.2f}",
             *(shown(figure) for figure in figures[:3]),
@@ -93,25 +93,25 @@ def comparison_table(results: Sequence[Result]) -> Table:
 
 
 def _order(result: Result, results: Sequence[Result]) -> tuple[int, int]:
-    """Workloads in the order in which they first came, then processes; contestants stay."""
-    names = [other.contest.workload.name for other in results]
-    return names.index(result.contest.workload.name), result.contest.processes
+    """Workloads in the order of their first result, then by processes; contestants stay."""
+    names = [other.case.workload.name for other in results]
+    return names.index(result.case.workload.name), result.case.processes
 
 
 def shown(value: float | None) -> str:
-    """A figure in as many digits as mean something."""
+    """A figure with its significant digits."""
     if value is None:
         return UNKNOWN
     return f"{value:.1f}" if value < TENTHS_BELOW else f"{value:,.0f}"
 
 
 def as_json(results: Sequence[Result]) -> list[dict[str, object]]:
-    """Medians and single measurements, with the words of the table's columns."""
+    """Medians and single measurements, named as in the table."""
     return [
         {
-            "contestant": result.contest.contestant,
-            "workload": result.contest.workload.name,
-            "processes": result.contest.processes,
+            "contestant": result.case.contestant,
+            "workload": result.case.workload.name,
+            "processes": result.case.processes,
             "ratio_to_echo": ratio_to_echo(result, results),
             **medians(result),
             "samples": [asdict(sample) for sample in result.samples],

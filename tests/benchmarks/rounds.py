@@ -1,4 +1,4 @@
-"""Rounds: every contest once, then every contest again, so that a slow minute hits all alike."""
+"""Rounds: every case once, then every case again, so that a slow minute affects all alike."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.benchmarks.arena import Arena, Contest, Sample, Timing
+from tests.benchmarks.harness import Case, Harness, Sample, Timing
 from tests.benchmarks.results import Result, shown
 from tests.benchmarks.traffic import Traffic, traffic
 from worker.devtools.servers import EmbeddedServers, embedded_servers
 
 CACHE: Final = "cache_size=4G"
-"""Of MongoDB, which takes half of a machine's memory by default; the half gigabyte that is enough
-for a demo would measure how a million ledger entries are written to the disk and read again."""
+"""MongoDB's cache, by default half of a machine's memory. With the half gigabyte that is enough for
+a demo, the benchmark would measure how a million ledger entries are evicted and read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,36 +32,36 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Stadium:
-    """The servers, the traffic and the arena of one run."""
+class Run:
+    """The servers, the traffic and the harness of one benchmark run."""
 
     servers: EmbeddedServers
     traffic: Traffic
-    arena: Arena
+    harness: Harness
     console: Console
     progress: Progress
 
-    async def play(self, contests: Sequence[Contest], plan: Plan) -> list[Result]:
-        """All rounds of these contests, each round in the opposite order of the last."""
-        samples: dict[Contest, list[Sample]] = {contest: [] for contest in contests}
-        task = self.progress.add_task("", step="", total=plan.rounds * len(contests))
+    async def measure(self, cases: Sequence[Case], plan: Plan) -> list[Result]:
+        """Measure these cases in rounds, each in the opposite order of the last."""
+        samples: dict[Case, list[Sample]] = {case: [] for case in cases}
+        task = self.progress.add_task("", step="", total=plan.rounds * len(cases))
         for number in range(plan.rounds):
-            for contest in contests if number % 2 == 0 else reversed(contests):
-                self.progress.update(task, description=f"round {number + 1}: {contest}")
-                sample = await self.arena.measure(contest, plan.timing)
-                samples[contest].append(sample)
+            for case in cases if number % 2 == 0 else reversed(cases):
+                self.progress.update(task, description=f"round {number + 1}: {case}")
+                sample = await self.harness.measure(case, plan.timing)
+                samples[case].append(sample)
                 self.progress.advance(task)
                 rate = shown(sample.requests_per_second)
-                self.progress.print(f"round {number + 1}: {contest}: {rate} requests/s")
+                self.progress.print(f"round {number + 1}: {case}: {rate} requests/s")
         self.progress.remove_task(task)
-        return [Result(contest, samples[contest]) for contest in contests]
+        return [Result(case, samples[case]) for case in cases]
 
 
 @asynccontextmanager
-async def stadium(console: Console) -> AsyncIterator[Stadium]:
-    """Servers for one run, in a folder that goes with them."""
-    # The bar is drawn when there is news and not ten times a second: drawing takes time from
-    # those who are being measured.
+async def open_run(console: Console) -> AsyncIterator[Run]:
+    """Start servers for one run, in a temporary folder."""
+    # The bar is redrawn only when something has changed, and not ten times a second: drawing takes
+    # processor time from the contestants.
     progress = Progress(
         TextColumn("{task.description}"),
         TextColumn("[dim]{task.fields[step]}"),
@@ -72,7 +72,7 @@ async def stadium(console: Console) -> AsyncIterator[Stadium]:
         auto_refresh=False,
     )
 
-    def tick(step: str) -> None:
+    def show_step(step: str) -> None:
         for task_id in progress.task_ids:
             progress.update(task_id, step=step)
         progress.refresh()
@@ -86,6 +86,6 @@ async def stadium(console: Console) -> AsyncIterator[Stadium]:
         ):
             async with servers.mongo.members[0].admin() as admin:
                 await admin.command("setParameter", 1, wiredTigerEngineRuntimeConfig=CACHE)
-            arena = Arena(servers, outside, folder / "contestants", tick)
+            harness = Harness(servers, outside, folder / "contestants", show_step)
             with progress:
-                yield Stadium(servers, outside, arena, console, progress)
+                yield Run(servers, outside, harness, console, progress)

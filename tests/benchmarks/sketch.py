@@ -1,9 +1,9 @@
-"""The sketch that the project grew from, one request per round trip, with its defects mended.
+"""The sketch that the project grew from, one request per round trip, with its defects fixed.
 
-It compares the requested slot's own numbers, asks for room for all the people, counts a command
-that matched nothing as a lost race, and looks into the ledger before it books. What it still lacks
-is a transaction: a crash between booking and ledger entry loses seats. That makes it faster than it
-ought to be, which is fair enough for something to be measured against.
+It compares the requested slot's own numbers, requires room for all the people, treats a command
+that matched nothing as a lost race, and reads the ledger before it books. It still lacks a
+transaction: a crash between booking and ledger entry loses seats. That makes it faster than a
+correct one would be, which is a fair bias in a reference.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from tests.benchmarks.events import outcome
 
 FIRST_WAIT_SECONDS: Final = 0.01
 LONGEST_WAIT_SECONDS: Final = 0.5
-"""Between attempts after a lost race: what the worker waits, too."""
+"""The bounds of the wait after a lost race, the same as the worker's."""
 
 Document = dict[str, Any]
 
 
 class LostRace(Exception):
-    """The movie has another version by now."""
+    """The movie's version has changed since it was read."""
 
 
 class Sketch:
-    """Reads, decides and writes for one request at a time; many may be under way at once."""
+    """Reads, decides and writes for one request at a time; many may be in flight at once."""
 
     def __init__(self, uri: str, database: str) -> None:
         client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(uri, tz_aware=True)
@@ -48,7 +48,7 @@ class Sketch:
         )
 
     async def reserve(self, request: Document) -> Document:
-        """The outcome of a request, which is in the ledger."""
+        """The outcome of a request, recorded in the ledger."""
         event: Document = await self._retrying.copy()(self._attempt, request)
         return event
 
@@ -58,7 +58,7 @@ class Sketch:
         movie = await self._movies.find_one(
             {"_id": request["movieId"]}, {"version": 1, "timeSlots": 1}
         )
-        assert movie is not None, "no workload asks for a movie that is not there"
+        assert movie is not None, "no workload asks for an unknown movie"
         version, seats = movie["version"], _seats(movie, request)
         people = request["numberOfPeople"]
         reason = None
@@ -107,7 +107,7 @@ class Sketch:
         return event
 
     async def _give_back(self, event: Document) -> None:
-        """The same request was booked twice at once, and the other one has the ledger entry."""
+        """Return seats: the same request was booked twice, and the other has the ledger entry."""
         await self._movies.update_one(
             {"_id": event["movieId"]},
             {"$inc": {"version": 1, "timeSlots.$[slot].bookedCount": -event["numberOfPeople"]}},

@@ -1,12 +1,12 @@
-"""The outside world of a benchmark: whoever publishes requests, and whoever counts the outcomes.
+"""The clients of a benchmark: one publishes requests, one counts outcomes.
 
-Outcomes are counted as the depth of the queue that takes events nobody subscribed to, asked for
-with a passive declaration every COUNT_SECONDS. That costs the broker next to nothing and us even
-less, and it is the same for every contestant; a subscriber in Python would take much of the
-processors that it shares with the contestants.
+Outcomes are counted as the length of the queue for events without a subscriber, read with a passive
+declaration every COUNT_SECONDS. That costs the broker next to nothing and the benchmark even less,
+and is the same for every contestant; a subscriber in Python would use much of the processor time
+that it shares with the contestants.
 
 Latency does need a subscriber. It runs at half load, where there is processor time to spare, and
-reads nothing but the correlation id.
+reads only the correlation id.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from worker.broker.wire.encoding import publish_frames
 
 COUNT_SECONDS: Final = 0.05
 QUIET_SECONDS: Final = 1.0
-"""Without a new outcome, after which a contestant that has nothing to do is believed to be idle."""
+"""After this time without a new outcome, a contestant with an empty queue counts as idle."""
 PUBLISH_CHUNK: Final = 1_000
 SEND_INTERVAL_SECONDS: Final = 0.001
-STRAGGLERS_SECONDS: Final = 30
+LATE_EVENT_SECONDS_MAX: Final = 30
 
 QUEUES: Final = (topology.REQUESTS, topology.EVENTS_UNROUTED, topology.DEAD_LETTERS)
 
@@ -42,19 +42,19 @@ QUEUES: Final = (topology.REQUESTS, topology.EVENTS_UNROUTED, topology.DEAD_LETT
 class Traffic:
     """Publishes requests and counts outcomes, through connections of its own."""
 
-    def __init__(self, url: str, asking: DirectChannel, publishing: DirectChannel) -> None:
+    def __init__(self, url: str, counting: DirectChannel, publishing: DirectChannel) -> None:
         self._url = url
-        self._asking = asking
+        self._counting = counting
         self._publisher = Publisher(publishing)
 
     async def purge(self) -> None:
         """Empty every queue of the contract."""
         for queue in QUEUES:
-            await self._asking.queue_purge(queue)
+            await self._counting.queue_purge(queue)
 
     async def purge_requests(self) -> None:
-        """Take away the requests that nobody has been handed yet."""
-        await self._asking.queue_purge(topology.REQUESTS)
+        """Purge the requests that have not been delivered yet."""
+        await self._counting.queue_purge(topology.REQUESTS)
 
     async def publish(self, requests: Iterator[ReservationRequest], count: int) -> None:
         """Publish the next ``count`` requests, confirmed."""
@@ -64,22 +64,22 @@ class Traffic:
             assert all(confirmed), "the broker refused a request"
 
     async def outcomes(self) -> int:
-        """The events published since the last purge."""
-        declared = await self._asking.queue_declare(topology.EVENTS_UNROUTED, passive=True)
+        """The number of events published since the last purge."""
+        declared = await self._counting.queue_declare(topology.EVENTS_UNROUTED, passive=True)
         return declared.message_count or 0
 
-    async def take_outcomes(self) -> int:
-        """Take away the events that were published since the last time, and say how many."""
-        purged = await self._asking.queue_purge(topology.EVENTS_UNROUTED)
+    async def drain_outcomes(self) -> int:
+        """Purge the events published since the last purge; returns their number."""
+        purged = await self._counting.queue_purge(topology.EVENTS_UNROUTED)
         return purged.message_count or 0
 
     async def dead_letters(self) -> int:
-        """The dead letters since the last purge, of which no workload should have any."""
-        declared = await self._asking.queue_declare(topology.DEAD_LETTERS, passive=True)
+        """The number of dead letters since the last purge; no workload should cause any."""
+        declared = await self._counting.queue_declare(topology.DEAD_LETTERS, passive=True)
         return declared.message_count or 0
 
     async def until_quiet(self) -> None:
-        """Wait until no more outcomes come."""
+        """Wait until no more outcomes arrive."""
         before = -1
         while (now := await self.outcomes()) != before:
             before = now
@@ -88,11 +88,11 @@ class Traffic:
     async def latencies(
         self, requests: Iterator[ReservationRequest], rate: float, seconds: float
     ) -> list[float]:
-        """Seconds from when each request was due to be sent until its event came, sorted.
+        """Seconds from when each request was due to be sent until its event arrived, sorted.
 
-        Requests are due at a fixed rate, whatever becomes of those before them, and the clock
-        starts when one is due, so time that a stalled contestant makes others wait is counted.
-        Raises BenchmarkFailed when an event has not come STRAGGLERS_SECONDS after the last request.
+        Requests are due at a fixed rate, whatever happens to those before them, and the clock
+        starts when one is due, so time spent waiting behind a stalled contestant is counted.
+        Raises BenchmarkFailed if an event is missing LATE_EVENT_SECONDS_MAX after the last request.
         """
         count = max(int(rate * seconds), 1)
         async with (
@@ -115,7 +115,7 @@ class Traffic:
 
 
 class _Arrivals:
-    """When the event of each request came, by its correlation id."""
+    """When the event of each request arrived, by its correlation id."""
 
     def __init__(self, count: int) -> None:
         self.times = [float("inf")] * count
@@ -134,7 +134,7 @@ class _Arrivals:
 
     def note(self, event: DeliveredMessage) -> None:
         correlation_id = event.properties.correlation_id or ""
-        # Whatever else comes is from before, with the request id for its correlation id.
+        # Other events are from before, and their correlation ids are request ids.
         if correlation_id.isdigit() and self.times[int(correlation_id)] == float("inf"):
             self.times[int(correlation_id)] = self._now()
             self._missing -= 1
@@ -143,14 +143,14 @@ class _Arrivals:
 
     async def complete(self) -> None:
         try:
-            async with asyncio.timeout(STRAGGLERS_SECONDS):
+            async with asyncio.timeout(LATE_EVENT_SECONDS_MAX):
                 await self._all_there.wait()
         except TimeoutError:
-            raise BenchmarkFailed(f"{self._missing} events never came") from None
+            raise BenchmarkFailed(f"{self._missing} events are missing") from None
 
 
 async def _send(channel: DirectChannel, frames: list[bytes], rate: float) -> list[float]:
-    """Send at a fixed rate, and say when each was due."""
+    """Send at a fixed rate; returns when each was due."""
     now = asyncio.get_running_loop().time
     start = now() + SEND_INTERVAL_SECONDS
     due = [start + index / rate for index in range(len(frames))]
@@ -183,14 +183,14 @@ def _message(request: ReservationRequest, correlation_id: str | None = None) -> 
 
 @asynccontextmanager
 async def traffic(url: str) -> AsyncIterator[Traffic]:
-    """Declare the topology, and open the connections of the outside world."""
+    """Declare the topology, and open the connections of the clients."""
     async with (
-        await connect(url, "asking") as asking,
+        await connect(url, "counting") as counting,
         await connect(url, "publishing") as publishing,
     ):
-        await declare_topology(asking)
+        await declare_topology(counting)
         yield Traffic(
             url,
-            await open_channel(asking, confirms=False),
+            await open_channel(counting, confirms=False),
             await open_channel(publishing, confirms=True),
         )

@@ -1,7 +1,7 @@
-"""What the contestants are asked to do: the movies that are there, and the requests that come.
+"""What the contestants are asked to do: the movies in the database, and the requests for them.
 
-Pure: the same workload and seed give the same requests. Nobody is slowed down or let off by luck,
-as seats never run out unless that is the point of the workload.
+Pure: the same workload and seed give the same requests. Seats never run out unless that is the
+point of the workload, so chance makes it neither harder nor easier for a contestant.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ SEATS_ENOUGH: Final = 1_000_000_000
 SEATS_OF_A_FULL_SLOT: Final = 400
 PEOPLE_MAX: Final = 6
 REPEAT_WITHIN: Final = 2_000
-"""A repeat comes at most so many requests after the first: as a redelivery or an impatient client
-does, at times in the same batch and at times long after its commit."""
+"""A request is repeated at most so many requests later, as by a redelivery or an impatient client:
+sometimes in the same batch, sometimes long after its commit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Requests for some movies of a catalogue, each movie with so many time slots."""
+    """Requests for a number of movies, each with a number of time slots."""
 
     name: str
     movies: int = 1
@@ -33,7 +33,7 @@ class Workload:
     sold_out: bool = False
     repeated: bool = False
     catalogue: int = 0
-    """Movies in the collection, of which ``movies`` are asked for; 0 for no others."""
+    """Movies in the collection, of which ``movies`` are requested; 0 for no others."""
 
     def movie_documents(self) -> Iterator[dict[str, Any]]:
         """The collection as it is before the first request."""
@@ -51,17 +51,17 @@ class Workload:
             }
 
     def requests(self, seed: int) -> Iterator[ReservationRequest]:
-        """Requests without end; another seed has other request ids."""
+        """An endless sequence of requests; another seed has other request ids."""
         chance = random.Random(seed)
         if not self.repeated:
-            yield from self._wishes(chance)
-        wishes = self._wishes(chance)
+            yield from self._new_requests(chance)
+        new_requests = self._new_requests(chance)
         while True:
-            some = list(itertools.islice(wishes, REPEAT_WITHIN // 2)) * 2
-            chance.shuffle(some)
-            yield from some
+            repeated = list(itertools.islice(new_requests, REPEAT_WITHIN // 2)) * 2
+            chance.shuffle(repeated)
+            yield from repeated
 
-    def _wishes(self, chance: random.Random) -> Iterator[ReservationRequest]:
+    def _new_requests(self, chance: random.Random) -> Iterator[ReservationRequest]:
         stride = max(self.catalogue, self.movies) // self.movies
         while True:
             yield ReservationRequest(

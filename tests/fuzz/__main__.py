@@ -1,8 +1,8 @@
 """``python -m tests.fuzz``, which is ``make fuzz``: a coverage-guided fuzzer over the targets.
 
-Runs atheris (https://github.com/google/atheris), one process after the other, each with one target
-for its share of the time. What it learns it keeps in a folder, so that the next run goes on from
-there; an input that breaks a target is shown as what a seed takes.
+Runs atheris (https://github.com/google/atheris) in one process after another, each with one target
+for its share of the time. The corpus is kept in a folder, so that the next run continues from
+there; an input that breaks a target is printed as bytes that can become a seed.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from tests.fuzz.seeds import SEEDS, WORDS
+from tests.fuzz.seeds import DICTIONARY, SEEDS
 
 INPUT_BYTES_MAX: Final = 70_000
 """A little more than the 64 KiB of a request."""
 EXAMPLE_SECONDS_MAX: Final = 5
 INSTRUMENTED: Final = ["contracts", "worker", "pamqp"]
-"""What the fuzzer sees the inside of; the parser of pydantic is no Python."""
+"""The packages whose coverage guides the fuzzer; pydantic's parser is not Python."""
 ROOT: Final = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
-class Round:
-    """What came of fuzzing one target."""
+class TargetResult:
+    """The result of fuzzing one target."""
 
     target: str
     executions: int
@@ -44,24 +44,24 @@ class Round:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fuzz what was asked for; 1 if anything was found."""
+    """Fuzz the targets asked for; returns 1 if there were findings."""
     options = _parser().parse_args(arguments)
     if importlib.util.find_spec("atheris") is None:
-        print("atheris is not installed; `make fuzz` does that", file=sys.stderr)
+        print("atheris is not installed; `make fuzz` installs it", file=sys.stderr)
         return 2
     if options.inside:
         _fuzz(options.targets[0], options.seconds, options.corpus)
     targets = options.targets or list(SEEDS)
     console = Console()
-    rounds = []
+    results = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("fuzzing", total=len(targets))
         for target in targets:
             progress.update(bar, description=f"fuzzing {target}")
-            rounds.append(_in_a_process(target, options.seconds / len(targets), options.corpus))
+            results.append(_fuzz_in_child(target, options.seconds / len(targets), options.corpus))
             progress.advance(bar)
-    console.print(_table(rounds))
-    findings = [found.finding for found in rounds if found.finding]
+    console.print(_table(results))
+    findings = [result.finding for result in results if result.finding]
     for finding in findings:
         console.print(f"{finding}: {finding.read_bytes()!r}", markup=False, soft_wrap=True)
     return 1 if findings else 0
@@ -70,21 +70,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make fuzz ARGS=...", description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"one of {', '.join(SEEDS)}")
-    parser.add_argument("--seconds", type=float, default=210, help="for all of them (210)")
+    parser.add_argument("--seconds", type=float, default=210, help="for all targets together (210)")
     parser.add_argument(
-        "--corpus", type=Path, default=ROOT / ".fuzz", help="what it learnt (.fuzz)"
+        "--corpus", type=Path, default=ROOT / ".fuzz", help="folder of the corpus (.fuzz)"
     )
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
-def _in_a_process(target: str, seconds: float, corpus: Path) -> Round:
-    """The fuzzer ends its process, whatever comes of it."""
+def _fuzz_in_child(target: str, seconds: float, corpus: Path) -> TargetResult:
+    """Fuzz in a child process, which the fuzzer ends in any case."""
     folder = corpus / target
     folder.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(SEEDS[target]):
         (folder / f"seed-{number}").write_bytes(seed)
-    (corpus / "words").write_text("".join(f"{_quoted(word)}\n" for word in WORDS))
+    (corpus / "dictionary").write_text("".join(f"{_quoted(token)}\n" for token in DICTIONARY))
     before = set(corpus.glob(f"{target}-*"))
     command = (sys.executable, "-m", "tests.fuzz", target, "--inside", "--corpus", str(corpus))
     log = corpus / f"{target}.log"
@@ -98,11 +98,13 @@ def _in_a_process(target: str, seconds: float, corpus: Path) -> Round:
         raise SystemExit(f"the fuzzer failed, see {log}:\n{text[-2000:]}")
     status = re.findall(r"#(\d+)\t\w+ +cov: (\d+).*? corp: (\d+)/", text)
     executions, covered, kept = status[-1] if status else (0, 0, 0)
-    return Round(target, int(executions), int(covered), int(kept), found[0] if found else None)
+    return TargetResult(
+        target, int(executions), int(covered), int(kept), found[0] if found else None
+    )
 
 
-def _quoted(word: str) -> str:
-    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _quoted(token: str) -> str:
+    return '"' + token.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _fuzz(target: str, seconds: float, corpus: Path) -> None:
@@ -114,7 +116,7 @@ def _fuzz(target: str, seconds: float, corpus: Path) -> None:
         f"-max_total_time={max(1, round(seconds))}",
         f"-max_len={INPUT_BYTES_MAX}",
         f"-timeout={EXAMPLE_SECONDS_MAX}",
-        f"-dict={corpus / 'words'}",
+        f"-dict={corpus / 'dictionary'}",
         f"-artifact_prefix={corpus / target}-",
         "-len_control=20",
         str(corpus / target),
@@ -123,11 +125,11 @@ def _fuzz(target: str, seconds: float, corpus: Path) -> None:
     atheris.Fuzz()
 
 
-def _table(rounds: Sequence[Round]) -> Table:
+def _table(results: Sequence[TargetResult]) -> Table:
     table = Table("target", "inputs tried", "places reached", "inputs kept", "finding")
-    for found in rounds:
-        counts = (f"{n:,}" for n in (found.executions, found.covered, found.kept))
-        table.add_row(found.target, *counts, found.finding.name if found.finding else "none")
+    for result in results:
+        counts = (f"{n:,}" for n in (result.executions, result.covered, result.kept))
+        table.add_row(result.target, *counts, result.finding.name if result.finding else "none")
     return table
 
 

@@ -1,6 +1,6 @@
-"""Bytes as a row of choices, so that a fuzzer that knows only bytes can make anything of them.
+"""Bytes as a sequence of choices, so that a fuzzer that only knows bytes can build any value.
 
-The same bytes always make the same thing, and when they have run out every choice is the first.
+The same bytes always build the same value; once they have run out, every choice is the first.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Choices:
-    """Takes what it needs from the front."""
+    """Reads choices from the front of the bytes."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -23,24 +23,24 @@ class Choices:
         return self._at < len(self._data)
 
     def number(self, most: int) -> int:
-        """From 0 to ``most``."""
+        """A number from 0 to ``most``."""
         taken = self.take((most.bit_length() + 7) // 8)
         return int.from_bytes(taken, "big") % (most + 1)
 
     def one_of(self, things: Sequence[T]) -> T:
-        """One of them; a byte chooses."""
+        """One of these things."""
         return things[self.number(len(things) - 1)]
 
     def take(self, most: int) -> bytes:
-        """So many bytes, or what is left."""
+        """That many bytes, or all that are left."""
         taken = self._data[self._at : self._at + most]
         self._at += most
         return taken
 
     def piece(self, most: int) -> bytes:
-        """Bytes of a length that is chosen, too."""
+        """Up to ``most`` bytes; the length is a choice as well."""
         return self.take(self.number(most))
 
     def rest(self) -> bytes:
-        """All that is left."""
+        """All bytes that are left."""
         return self.take(len(self._data))

@@ -1,4 +1,4 @@
-"""Where the servers are, with a password in it: however wrong a URL is, nobody gets to see that."""
+"""URLs of servers, with a password: however wrong a URL is, its password is never shown."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ SECRET_OPTIONS: Final = ("", "tlsCertificateKeyFilePassword", "authMechanismProp
 
 
 def connections(data: bytes) -> None:
-    """The settings refuse or take it, the clients too, and nothing of that shows the password."""
+    """Settings and clients accept or refuse the URL, and no message shows the password."""
     choices = Choices(data)
     scheme = choices.one_of(SCHEMES)
     separator = choices.one_of(SEPARATORS)
     option = choices.one_of(SECRET_OPTIONS)
     before, after, rest = (choices.piece(12).decode("latin-1") for _ in range(3))
     if SECRET in before + after + rest:
-        return  # It is a secret only where the password is.
+        return  # Only the password must be hidden, so the text may not occur elsewhere.
     url = f"{scheme}{separator}user:{before}{SECRET}{after}@host{rest}"
     if option:
         url += f"{'&' if '?' in rest else '/?'}{option}={before.replace('&', '')}{SECRET}"
     for name in ("amqp_url", "mongodb_uri"):
-        told = _told(name, url)
-        assert SECRET not in told, (url, told)
+        shown = _shown(name, url)
+        assert SECRET not in shown, (url, shown)
 
 
-def _told(name: str, url: str) -> str:
-    """All that anybody says about this URL."""
+def _shown(name: str, url: str) -> str:
+    """Every message about this URL that may be shown."""
     try:
         load_settings(**{name: url})
     except BadSettings as refusal:
         return str(refusal)
-    return without_password(url) + without_secrets(_word_of_the_client(name, url), url)
+    return without_password(url) + without_secrets(_client_message(name, url), url)
 
 
-def _word_of_the_client(name: str, url: str) -> str:
-    """What the client library says about a URL that our settings take."""
-    with warnings.catch_warnings(record=True) as told:
+def _client_message(name: str, url: str) -> str:
+    """What the client library says about a URL that the settings accept."""
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             URL(url) if name == "amqp_url" else parse_uri(url)
         except (ValueError, PyMongoError) as failure:
             return str(failure)
-    return "; ".join(str(warning.message) for warning in told)
+    return "; ".join(str(warning.message) for warning in caught)

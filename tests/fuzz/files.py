@@ -1,4 +1,4 @@
-"""A file of movies, as an import reads it: whatever it holds, it is movies or a list of faults."""
+"""A file of movies as an import reads it: any content is valid movies or a list of faults."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from worker.commands.movie_file import PROBLEMS_SHOWN_MAX, check_movies, movies_
 from worker.errors import BadInput
 
 LINE_CHARACTERS_MAX: Final = 600
-"""Of what is told about a movie; what it holds is cut."""
+"""The longest line about a fault; quoted values are truncated."""
 
 
 def movies(data: bytes) -> None:
-    """Every movie that is taken can be stored, and every fault is told in a line."""
+    """Every valid movie can be stored, and every fault is reported in one line."""
     if not data.strip():
-        return  # Told before anything is read of it.
+        return  # An empty file is refused before it is parsed.
     try:
-        taken = check_movies(movies_in(data))
+        valid = check_movies(movies_in(data))
     except BadInput as faults:
         lines = str(faults).split("\n")
         assert 2 <= len(lines) <= PROBLEMS_SHOWN_MAX + 2
         assert all(len(line) <= LINE_CHARACTERS_MAX for line in lines), lines
         return
-    for movie in taken:
+    for movie in valid:
         assert bson.encode(movie.document)
         for number, slot in movie.time_slots.items():
             assert slot["id"] == number

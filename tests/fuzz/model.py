@@ -1,9 +1,9 @@
-"""What must come of any body and of any batch, worked out a second time.
+"""The answer to any body and any batch, implemented a second time.
 
-Shares no code with what it checks, and takes other tools where there are some: json of the
-standard library for pydantic's parser, dates taken apart by hand, and one plain dictionary of
-seats. It knows the rules of the contract and of RFC 8259, RFC 3339 and CloudEvents, and two limits
-of the parser that nobody will ever miss.
+Shares no code with what it checks, and uses other tools where it can: the standard library's json
+instead of pydantic's parser, dates parsed by hand, and a plain dictionary of seats. It knows the
+rules of the contract and of RFC 8259, RFC 3339 and CloudEvents, and two limits of the parser that
+no real request reaches.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 BODY_BYTES_MAX: Final = 65_536
-LEVELS_MAX: Final = 201
+DEPTH_MAX: Final = 201
 DIGITS_MAX: Final = 4300
-"""The limits of the parser: values inside values, and digits of an integer."""
+"""The limits of the parser: depth of nesting, and digits of an integer."""
 
 STRUCTURED: Final = "application/cloudevents+json"
 FIELDS: Final = ("movieId", "timeSlotId", "numberOfPeople", "expiresAt")
@@ -35,20 +35,20 @@ UNDELIVERABLE: Final = "undeliverable"
 
 
 class Unreadable(ValueError):
-    """There is no request with a usable id in this body."""
+    """There is no request with a valid id in this body."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """A request, or one that breaks rules: the fields that keep theirs, and what others held."""
+    """A request: its valid fields, and the values of its invalid ones."""
 
     request_id: str
     fields: Mapping[str, Any]
-    broken: Mapping[str, str]
+    invalid: Mapping[str, str]
 
 
 def read(body: bytes, content_type: str | None) -> Expected | None:
-    """What stands in this body; None for what cannot be answered."""
+    """The request in this body; None if it is unreadable."""
     if len(body) > BODY_BYTES_MAX:
         return None
     try:
@@ -58,13 +58,13 @@ def read(body: bytes, content_type: str | None) -> Expected | None:
     request_id = request.get("requestId")
     if not _is_name(request_id, r"[A-Za-z0-9._:-]{1,64}"):
         return None
-    broken = {
+    invalid = {
         name: json.dumps(request[name]) if name in request else "missing"
         for name in FIELDS
-        if not _keeps_its_rule(name, request)
+        if not _is_valid(name, request)
     }
-    kept = {name: request.get(name) for name in FIELDS if name not in broken}
-    return Expected(str(request_id), kept, broken)
+    valid = {name: request.get(name) for name in FIELDS if name not in invalid}
+    return Expected(str(request_id), valid, invalid)
 
 
 def _request_in(body: bytes, content_type: str | None) -> dict[str, Any]:
@@ -80,18 +80,18 @@ def _request_in(body: bytes, content_type: str | None) -> dict[str, Any]:
 def _base64(event: Mapping[str, Any]) -> bytes:
     data = event["data_base64"]
     if not isinstance(data, str):
-        raise Unreadable("data_base64 is no string")
+        raise Unreadable("data_base64 is not a string")
     return base64.b64decode(data, validate=True)
 
 
-def _json(text: bytes) -> Any:  # noqa: ANN401  # Any JSON there is.
+def _json(text: bytes) -> Any:  # noqa: ANN401  # Any JSON value.
     characters = text.decode("utf-8")
     value = json.loads(characters, parse_constant=_no_json, parse_int=_integer)
-    # In the text, because of a name that comes twice only the last value is left.
+    # Checked in the text, as only the last value of a repeated name is left in the result.
     for string in _STRING.findall(characters):
         json.loads(string).encode("utf-8")  # Raises for half a surrogate pair.
-    if _levels(_STRING.sub("0", characters)) > LEVELS_MAX:
-        raise Unreadable("nested too deep")
+    if _depth(_STRING.sub("0", characters)) > DEPTH_MAX:
+        raise Unreadable("nested too deeply")
     return value
 
 
@@ -105,15 +105,15 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-def _levels(text: str) -> int:
-    """How deep the values of a JSON text without strings are nested."""
-    level = deepest = 0
+def _depth(text: str) -> int:
+    """How deeply the values of a JSON text without strings are nested."""
+    depth = deepest = 0
     for token in re.findall(r"[\[{]|[\]}]|[^\s\[\]{},:]+", text):
         if token in "]}":
-            level -= 1
+            depth -= 1
         else:
-            deepest = max(deepest, level + 1)
-            level += token in "[{"
+            deepest = max(deepest, depth + 1)
+            depth += token in "[{"
     return deepest
 
 
@@ -125,7 +125,7 @@ def _is_integer(value: object, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _keeps_its_rule(name: str, request: Mapping[str, Any]) -> bool:
+def _is_valid(name: str, request: Mapping[str, Any]) -> bool:
     value = request.get(name)
     match name:
         case "movieId":
@@ -139,7 +139,7 @@ def _keeps_its_rule(name: str, request: Mapping[str, Any]) -> bool:
 
 
 def microseconds_of(text: str) -> int | None:
-    """The moment, in microseconds since the year 1; None for what is no RFC 3339 time."""
+    """The time in microseconds since the year 1; None if it is not an RFC 3339 time."""
     found = _TIME.fullmatch(text)
     if found is None:
         return None
@@ -155,7 +155,7 @@ def microseconds_of(text: str) -> int | None:
 
 
 def _days_before(year: int, month: int, day: int) -> int:
-    """The days since the first of January of the year 1, by the rules of the calendar."""
+    """The days since 1 January of the year 1, in the Gregorian calendar."""
     earlier = year - 1
     months = sum(calendar.monthrange(year, number)[1] for number in range(1, month))
     return earlier * 365 + earlier // 4 - earlier // 100 + earlier // 400 + months + day - 1
@@ -163,23 +163,25 @@ def _days_before(year: int, month: int, day: int) -> int:
 
 @dataclass
 class Model:
-    """A cinema that takes one request after the other, and remembers each."""
+    """Answers one request after another, and remembers each answer."""
 
     seats: dict[str, dict[int, int | None]]
-    """Free seats by movie and time slot: below zero where somebody else has overbooked, None where
-    no number is stored."""
+    """Free seats by movie and time slot: below zero if another program has overbooked it, None if
+    the stored values are not numbers."""
     now: int
-    """In microseconds since the year 1."""
+    """Microseconds since the year 1."""
     first: dict[str, tuple[tuple[object, ...], str]] = field(default_factory=dict)
-    """The content and the answer of each request id that was seen."""
+    """The content of the first request with each id, and its answer."""
 
     def answer(self, expected: Expected | None) -> str:
         """``confirmed``, the reason of a rejection, or the error of a dead letter."""
         if expected is None:
             return UNREADABLE
-        wrong = tuple(held for name, held in expected.broken.items() if name != "expiresAt")
+        invalid_values = tuple(
+            held for name, held in expected.invalid.items() if name != "expiresAt"
+        )
         asked = tuple(expected.fields.get(name) for name in FIELDS[:3])
-        content = (*asked, bool(expected.broken), wrong)
+        content = (*asked, bool(expected.invalid), invalid_values)
         if expected.request_id in self.first:
             content_then, answer_then = self.first[expected.request_id]
             return answer_then if content_then == content else "request_id_reused"
@@ -189,7 +191,7 @@ class Model:
         return answer
 
     def _first_answer(self, expected: Expected) -> str:
-        if expected.broken:
+        if expected.invalid:
             return "invalid_request"
         movie, slot, people, expires_at = (expected.fields[name] for name in FIELDS)
         if movie not in self.seats:

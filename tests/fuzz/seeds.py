@@ -1,6 +1,6 @@
-"""What the fuzzers begin with: good inputs, the words that they are made of, and what was found.
+"""What the fuzzers start from: valid and extreme inputs, a dictionary, and earlier findings.
 
-A finding becomes a seed with a name that says what it was, and so a test of every run.
+A finding becomes a seed, and so part of every test run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REQUEST: Final[dict[str, Any]] = {
     "expiresAt": "2026-12-24T19:30:00.5+05:30",
 }
 PLAIN, STRUCTURED = b"\x00", b"\x02"
-"""The choice of a content type, before the body."""
+"""The byte before a body that chooses its content type."""
 
 
 def _request(**changes: object) -> bytes:
@@ -26,7 +26,7 @@ def _request(**changes: object) -> bytes:
 
 
 def _raw(name: str, value: bytes) -> bytes:
-    """A request with a value that no encoder would write."""
+    """A request with a value that no JSON encoder would write."""
     return _request(**{name: "@"}).replace(b'"@"', value)
 
 
@@ -51,7 +51,7 @@ RAW_VALUES: Final = (
     *(b'"\\u0000"', b'"\x00"', b"\x00", b'"a\\nb"', b"'a'", b"[" * 199 + b"]" * 199),
     *(b"[" * 200 + b"]" * 200, b'{"a":' * 198 + b"1" + b"}" * 198, b"[" * 30_000 + b"]" * 30_000),
 )
-"""Numbers, strings and depths at the limits of JSON and of its parsers."""
+"""Numbers, strings and nesting at the limits of JSON and its parsers."""
 
 DUPLICATES: Final = (
     b'{"requestId":"a","movieId":"m","timeSlotId":3,"numberOfPeople":2,"requestId":"b"}',
@@ -77,7 +77,7 @@ ENVELOPES: Final = (
 
 
 def table(*entries: bytes) -> bytes:
-    """A table of AMQP with these entries, each a name, a type and a value."""
+    """An AMQP table with these entries, each a name, a type and a value."""
     return b"".join(entries)
 
 
@@ -110,7 +110,7 @@ VALUES_BY_TYPE: Final[Mapping[bytes, Sequence[bytes]]] = {
     b"V": (b"",),
     b"x": (_sized(b""), _sized(b"\xff\x00")),
 }
-"""Values of every type that RabbitMQ takes in a table: AMQP 0-9-1 with its errata."""
+"""Values of every type that RabbitMQ accepts in a table: AMQP 0-9-1 with its errata."""
 
 REFUSED: Final = (
     *(
@@ -121,7 +121,7 @@ REFUSED: Final = (
     ),
     *(entry(b"f", b"\x7f\xc0\x00\x00"), entry(b"d", b"\xff\xf0" + b"\x00" * 6)),
 )
-"""What it closes the publisher's connection for: unknown types, and numbers that are none."""
+"""Entries for which RabbitMQ closes the publisher's connection: unknown types, NaN, infinity."""
 
 TRACES: Final = (
     entry(b"S", _sized(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), b"traceparent"),
@@ -147,7 +147,7 @@ WITH_HEADERS: Final = 1 << 13
 
 
 def _delivered(flags: int, header_table: bytes, rest: bytes = b"") -> bytes:
-    """As the target for deliveries takes it: flags, table, size of the body, other values."""
+    """Input of the target ``deliveries``: flags, table, size of the body, other values."""
     size = len(header_table)
     return struct.pack(">HH", flags, size) + header_table + b"\x00\x02\x01" + rest
 
@@ -186,11 +186,11 @@ SEEDS: Final[Mapping[str, Sequence[bytes]]] = {
     "connections": CONNECTIONS,
 }
 
-WORDS: Final = (
+DICTIONARY: Final = (
     *(f'"{name}":' for name in (*REQUEST, "data", "data_base64", "specversion", "version")),
     *('"_id":', '"timeSlots":', '"id":', '"capacity":', '"bookedCount":', '"$oid":', '"$date":'),
     *('"$numberLong":', '"$numberInt":', '"$numberDecimal":', '"$binary":', '"$regex":'),
     *("true", "false", "null", "9007199254740991", "1e400", "\\ud800", "2026-12-24T19:30:00Z"),
     *("x-delivery-count", "traceparent", "tracestate", "AMQP", "%40", "@", "?tls=true"),
 )
-"""For the fuzzer's dictionary: what it would take long to find by changing single bytes."""
+"""Tokens for the fuzzer, which would take long to find them by changing single bytes."""

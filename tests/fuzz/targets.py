@@ -1,7 +1,7 @@
-"""What is fuzzed, and what must hold of it: each target takes bytes, and raises if it does not.
+"""The fuzz targets: each is given bytes, and raises an error if a property does not hold.
 
-A target may raise nothing else, whatever the bytes. The same targets run with hypothesis and the
-kept examples in every test run, and with a coverage-guided fuzzer in ``make fuzz``.
+A target must raise nothing otherwise, whatever the bytes. The same targets run with hypothesis and
+the seeds in every test run, and with a coverage-guided fuzzer in ``make fuzz``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CONTENT_TYPES: Final = (
     " Application/CloudEvents+JSON ; charset=utf-8",
 )
 BODY_FRAME_BYTES_MAX: Final = 131_064
-"""Of RabbitMQ's default frames of 128 KiB."""
+"""What RabbitMQ's default frame size of 128 KiB leaves for a body."""
 
 NOW_MICROSECONDS: Final = model.microseconds_of("2026-11-22T18:00:00.123Z") or 0
 IDS: Final = ("a", "b", "c", "d.-_:")
@@ -70,7 +70,7 @@ def requests(data: bytes) -> None:
 def answer_to(
     read: ReservationRequest | InvalidRequest | UnreadableRequest,
 ) -> Decision | UnreadableRequest:
-    """What comes of it on a day without movies."""
+    """The decision on a request when there are no movies."""
     if isinstance(read, UnreadableRequest):
         return read
     (decision,) = decide([read], Snapshot({}, {}), NOW).decisions
@@ -80,14 +80,14 @@ def answer_to(
 def require_as_expected(
     read: ReservationRequest | InvalidRequest | UnreadableRequest, expected: model.Expected | None
 ) -> None:
-    """Both say the same of a body."""
+    """Raises AssertionError unless the model agrees with what was read."""
     if isinstance(read, UnreadableRequest) or expected is None:
-        assert isinstance(read, UnreadableRequest), f"{read} from a body without a usable id"
-        assert expected is None, f"{read.detail}, but there is {expected}"
+        assert isinstance(read, UnreadableRequest), f"{read} from a body without a valid id"
+        assert expected is None, f"{read.detail}, but the model reads {expected}"
         return
-    broken = {e.field for e in read.errors} if isinstance(read, InvalidRequest) else set[str]()
+    invalid = {e.field for e in read.errors} if isinstance(read, InvalidRequest) else set[str]()
     assert read.request_id == expected.request_id
-    assert broken == expected.broken.keys()
+    assert invalid == expected.invalid.keys()
     asked = (read.movie_id, read.time_slot_id, read.number_of_people)
     assert asked == tuple(expected.fields.get(name) for name in model.FIELDS[:3])
     if isinstance(read, ReservationRequest):
@@ -97,7 +97,7 @@ def require_as_expected(
 
 
 def require_publishable(delivery: Delivery, answer: Decision | UnreadableRequest) -> None:
-    """What becomes of it can be put into frames, which say the same to whoever reads them."""
+    """Raises AssertionError unless the answer's frames decode to the same message."""
     for message in announcement(delivery, answer):
         data = publish_frames(1, BODY_FRAME_BYTES_MAX, message)
         frames = []
@@ -114,10 +114,10 @@ def require_publishable(delivery: Delivery, answer: Decision | UnreadableRequest
 
 
 def decisions(data: bytes) -> None:
-    """Batch after batch is decided as the model decides one request after the other."""
+    """Batches are decided as the model decides one request after another."""
     choices = Choices(data)
     stored = {movie: _time_slots(choices) for movie in MOVIES[:3] if choices.number(3)}
-    seen = model.Model(
+    expected = model.Model(
         {movie: {n: _seats(slot) for n, slot in slots.items()} for movie, slots in stored.items()},
         NOW_MICROSECONDS,
     )
@@ -130,14 +130,14 @@ def decisions(data: bytes) -> None:
         decided = decide(batch, Snapshot(movies, ledger), NOW)
         answers = [_kind(decision) for decision in decided.decisions]
         readable = [body for body, r in read if not isinstance(r, UnreadableRequest)]
-        assert answers == [seen.answer(model.read(body, None)) for body in readable]
+        assert answers == [expected.answer(model.read(body, None)) for body in readable]
         ledger |= {outcome.request_id: outcome for outcome in decided.outcomes}
         for booking in decided.bookings:
             name = str(booking.movie.key)
             movies[name] = _booked(booking.movie, booking.people)
     for name, movie in movies.items():
         left = {number: _seats(slot) for number, slot in movie.time_slots.items()}
-        assert left == seen.seats[name]
+        assert left == expected.seats[name]
 
 
 def _time_slots(choices: Choices) -> dict[int, TimeSlot | Malformed]:
@@ -153,7 +153,7 @@ def _seats(slot: TimeSlot | Malformed) -> int | None:
 
 
 def _booked(movie: Movie, people: Mapping[int, int]) -> Movie:
-    """The movie as it is stored after the commit."""
+    """The movie as stored after the commit."""
     slots = dict(movie.time_slots)
     for number, more in people.items():
         slot = slots[number]
@@ -164,7 +164,7 @@ def _booked(movie: Movie, people: Mapping[int, int]) -> Movie:
 
 
 def _body(choices: Choices) -> bytes:
-    """Mostly right, so that the rules after the first are reached as well."""
+    """A mostly valid body, so that later rules are reached as well."""
     fields = {
         "requestId": f'"{choices.one_of(IDS)}"',
         "movieId": f'"{choices.one_of(MOVIES)}"',
@@ -192,7 +192,7 @@ def _kind(decision: Decision) -> str:
 
 
 def deliveries(data: bytes) -> None:
-    """Whatever a publisher put into the properties, it is taken off the wire as a delivery."""
+    """A message is read from the wire as a delivery, whatever its properties hold."""
     choices = Choices(data)
     flags = choices.number(0xFFFF)
     table = choices.piece(0xFFFF)
@@ -207,8 +207,8 @@ def deliveries(data: bytes) -> None:
         struct.pack(">BHI", kind, 1, len(payload)) + payload + b"\xce"
         for kind, payload in ((1, deliver), (2, header), (3, bytes(size)))
     )
-    taken, _ = _flown([stream[: size % (len(stream) + 1)], stream[size % (len(stream) + 1) :]])
-    (message,) = taken
+    messages, _ = _routed([stream[: size % (len(stream) + 1)], stream[size % (len(stream) + 1) :]])
+    (message,) = messages
     arrival = read_delivered_message(*message)
     assert (arrival.tag, len(arrival.body)) == (7, size)
     delivery = delivery_of(arrival)
@@ -222,31 +222,31 @@ def deliveries(data: bytes) -> None:
 
 
 def streams(data: bytes) -> None:
-    """Whatever the bytes, and however they are cut, nothing is raised and nothing lost."""
+    """Any bytes, split anywhere, are passed on without an error and without loss."""
     if b"AMQP" not in data:
-        assert _flown([data]) == _flown(data[at : at + 5] for at in range(0, len(data), 5))
+        assert _routed([data]) == _routed(data[at : at + 5] for at in range(0, len(data), 5))
 
 
-def _flown(chunks: Iterable[bytes]) -> tuple[list[tuple[bytes, bytes, bytes]], bytes]:
-    """What the channel took, and what was passed on, but for the signs of life."""
-    taken: list[tuple[bytes, bytes, bytes]] = []
+def _routed(chunks: Iterable[bytes]) -> tuple[list[tuple[bytes, bytes, bytes]], bytes]:
+    """The messages routed to the channel, and the bytes passed on, without heartbeats."""
+    messages: list[tuple[bytes, bytes, bytes]] = []
     passed: list[bytes] = []
     demultiplexer = Demultiplexer(passed.append)
-    demultiplexer.route(1, lambda *message: taken.append(message))
+    demultiplexer.route(1, lambda *message: messages.append(message))
     for chunk in chunks:
         demultiplexer(chunk)
-    return taken, b"".join(passed).replace(HEARTBEAT, b"")
+    return messages, b"".join(passed).replace(HEARTBEAT, b"")
 
 
 def envelopes(data: bytes) -> None:
-    """A request is read alike by itself, and in a CloudEvent as data or in base64."""
+    """A request is read alike alone, and in a CloudEvent as data or in base64."""
     plain = read_request(data)
     packed = b'{"specversion":"1.0","data_base64":"' + base64.b64encode(data) + b'"}'
     if len(packed) <= model.BODY_BYTES_MAX:
         assert _same(read_request(packed, model.STRUCTURED), plain)
     inside = b'{"specversion":"1.0","data":' + data + b"}"
     if not isinstance(plain, UnreadableRequest) and len(inside) <= model.BODY_BYTES_MAX:
-        # One level further down may be too deep.
+        # One more level of nesting may be too deep.
         within = read_request(inside, model.STRUCTURED)
         assert within == plain or model.read(inside, model.STRUCTURED) is None
 

@@ -74,7 +74,7 @@ class SimulatedBroker:
     async def until_given_up(self) -> None:
         # The rejection takes no longer than any other message to the broker.
         await asyncio.sleep(SLOW_SECONDS)
-        assert any(isinstance(fact, Discarded) for fact in self.world.diary)
+        assert any(isinstance(fact, Discarded) for fact in self.world.journal)
 
 
 Story = Callable[[Broker], Coroutine[Any, Any, object]]

@@ -1,4 +1,4 @@
-"""A channel of the simulated broker, as the worker's own broker code sees it.
+"""A channel to the simulated broker, as the worker's own broker code uses it.
 
 Stands in for aiormq's channel, and raises what aiormq raises, so that the real ``Consumer``,
 ``Publisher`` and ``Session`` run on it.
@@ -26,7 +26,7 @@ class Sender(Protocol):
 
 
 class SimulatedChannel:
-    """What the worker uses of ``worker.broker.wire.channel.DirectChannel``."""
+    """The part of ``worker.broker.wire.channel.DirectChannel`` that the worker uses."""
 
     number: Final = 1
     max_content_size: Final = 131_064
@@ -46,25 +46,25 @@ class SimulatedChannel:
         self._connection.send("publish", frame.payload)
 
     async def basic_qos(self, *, prefetch_count: int, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """How many deliveries may be unsettled."""
+        """Limit the number of unsettled deliveries."""
         self._prefetch = prefetch_count
         await self._connection.rpc("qos", timeout=timeout)
 
     async def consume(
         self, _queue: str, on_delivery: Callable[[DeliveredMessage], None], *, no_ack: bool = False
     ) -> str:
-        """Begin to consume the queue of requests."""
+        """Start consuming the queue of requests."""
         assert not no_ack, "a request that is not acknowledged is lost with the process"
         self.on_delivery = on_delivery
         await self._connection.rpc("consume", self._prefetch, timeout=10)
         return "consumer"
 
     async def basic_cancel(self, _consumer_tag: str, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Consume no more."""
+        """Stop consuming."""
         await self._connection.rpc("cancel", timeout=timeout)
 
     async def basic_ack(self, tag: int, *, multiple: bool = False, **_: bool) -> None:
-        """Settle a delivery, or all up to it."""
+        """Acknowledge a delivery, or all up to it."""
         self._send("ack", tag, multiple)
 
     async def basic_reject(self, tag: int, *, requeue: bool, **_: bool) -> None:
@@ -73,7 +73,7 @@ class SimulatedChannel:
         self._send("reject", tag)
 
     async def basic_nack(self, tag: int, *, multiple: bool, requeue: bool, **_: bool) -> None:
-        """Return deliveries that were not worked on."""
+        """Hand back deliveries that were not worked on."""
         assert multiple, "the worker hands back everything at once"
         assert requeue, "a request that is not requeued is lost"
         self._send("hand back", tag)
@@ -85,15 +85,15 @@ class SimulatedChannel:
         passive: bool,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> Any:  # noqa: ANN401
-        """How many requests wait, and how many consumers there are."""
-        assert passive, "the queue is there"
+        """Count the requests in the queue, and its consumers."""
+        assert passive, "a simulated queue cannot be declared"
         waiting, consumers = cast(
-            tuple[int, int], await self._connection.rpc("look", timeout=timeout)
+            tuple[int, int], await self._connection.rpc("count", timeout=timeout)
         )
         return SimpleNamespace(message_count=waiting, consumer_count=consumers)
 
     async def close(self) -> None:
-        """Close it, and wait until the broker has done so."""
+        """Close it, and wait for the broker to confirm that."""
         await self._connection.rpc("close")
         self.end(None)
 
@@ -103,13 +103,13 @@ class SimulatedChannel:
         self._connection.send(*item)
 
     def deliver(self, tag: int, queued: Queued) -> None:
-        """A delivery has come."""
+        """Pass on a delivery from the broker."""
         headers = {"x-delivery-count": queued.failures} if queued.failures else None
         properties = Properties(headers=headers, reply_to=queued.reply_to)
         self.on_delivery(DeliveredMessage(tag, queued.is_redelivered, "", properties, queued.body))
 
     def end(self, failure: ConnectionClosed | None) -> None:
-        """The channel is gone."""
+        """Mark the channel as closed."""
         self.is_closed = True
         if not self.closing.done():
             if failure is None:

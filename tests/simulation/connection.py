@@ -1,7 +1,7 @@
-"""A worker's connection to the simulated broker: a wire in each direction, with a channel on it.
+"""A worker's connection to the simulated broker: a wire in each direction, with one channel.
 
-Either direction keeps its order, takes its time, and loses what is under way when the connection
-goes. The two ends need not learn of that at the same time.
+Each direction preserves order, has latency, and loses what is in flight when the connection is
+lost. The two ends need not notice that at the same time.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tests.simulation.world import World
 from worker.broker.wire.decoding import Confirmation
 
 UNNOTICED_SECONDS_MAX: Final = 30
-"""A peer that went away without a word is given up after three heartbeats of 10 s."""
+"""A dead peer is noticed after three heartbeats of 10 s."""
 UNNOTICED_SHARE: Final = 0.2
 
 Item = tuple[Any, ...]
 
 
 class Wire:
-    """One direction of a connection: first in, first out, after a while."""
+    """One direction of a connection: first in, first out, with latency."""
 
     def __init__(
         self, world: World, handle: Callable[[Item], object], context: Context | None
@@ -38,24 +38,24 @@ class Wire:
         self._world = world
         self._handle = handle
         self._context = context
-        self._under_way: deque[Item] = deque()
+        self._in_flight: deque[Item] = deque()
         self.is_cut = False
 
     def send(self, item: Item) -> None:
-        """Put it on its way."""
-        self._under_way.append(item)
+        """Send an item to the other end."""
+        self._in_flight.append(item)
         delay = self._world.latency_seconds()
         self._world.loop.call_later(delay, self._arrive, context=self._context)
 
     def _arrive(self) -> None:
-        # Whichever of them has arrived, what was sent first is what is read first.
-        item = self._under_way.popleft()
+        # Whichever timer fires first, items arrive in the order they were sent.
+        item = self._in_flight.popleft()
         if not self.is_cut:
             self._handle(item)
 
 
 class SimulatedConnection:
-    """A connection of a worker; ``channel`` is the one that is opened on it."""
+    """A connection of a worker, with its one ``channel``."""
 
     heartbeat_seconds: Final = 10
 
@@ -63,8 +63,8 @@ class SimulatedConnection:
         self._world = world
         self._rabbit = rabbit
         self._client = client
-        self._up = Wire(world, self._take, world.outside)
-        self._down = Wire(world, self._receive, copy_context())
+        self._up = Wire(world, self._on_worker_item, world.outside)
+        self._down = Wire(world, self._on_broker_item, copy_context())
         self._lost_seconds = math.inf
         self._received = 0
         self._closed: asyncio.Future[None] = world.loop.create_future()
@@ -75,14 +75,14 @@ class SimulatedConnection:
     # ---- the worker's end ----------------------------------------------------------------------
 
     def send(self, *item: object) -> None:
-        """Write something to the broker."""
+        """Send something to the broker."""
         if self._client.is_dead:
             return
-        self._client.touch()
+        self._client.on_send()
         self._up.send(item)
 
     async def rpc(self, *item: object, timeout: float | None = None) -> object:  # noqa: ASYNC109
-        """Write something, and wait for the broker's answer."""
+        """Send something, and wait for the broker's answer."""
         if self.channel.is_closed:
             raise ChannelInvalidStateError("closed")
         answer: asyncio.Future[object] = self._world.loop.create_future()
@@ -92,27 +92,27 @@ class SimulatedConnection:
             async with asyncio.timeout(timeout):
                 return await answer
         except (asyncio.CancelledError, TimeoutError):
-            # aiormq closes a channel of which it has abandoned a question.
+            # aiormq closes a channel when an RPC on it is abandoned.
             self.send("gone")
-            self.channel.end(ConnectionClosed(320, "a question was abandoned"))
+            self.channel.end(ConnectionClosed(320, "an RPC was abandoned"))
             raise
 
     @property
     def is_open(self) -> bool:
-        """Whether the worker takes it for open."""
+        """Whether the worker believes it to be open."""
         return not self._closed.done()
 
     async def closed(self) -> None:
-        """Wait for the end."""
+        """Wait until the worker sees it closed."""
         await asyncio.shield(self._closed)
 
     async def close(self) -> None:
-        """Close it without waiting for anybody."""
+        """Close it without waiting for the broker."""
         self.send("gone")
         self._end(None)
 
-    def _receive(self, item: Item) -> None:
-        """Something has come from the broker."""
+    def _on_broker_item(self, item: Item) -> None:
+        """Handle an item from the broker."""
         self._received += 1
         match item:
             case ("deliver", *delivery):
@@ -147,8 +147,8 @@ class SimulatedConnection:
 
     # ---- the broker's end ----------------------------------------------------------------------
 
-    def _take(self, item: Item) -> None:
-        """Something has come from the worker."""
+    def _on_worker_item(self, item: Item) -> None:
+        """Handle an item from the worker."""
         channel, rabbit = self._server_channel, self._rabbit
         match item:
             case ("publish", payload):
@@ -167,8 +167,8 @@ class SimulatedConnection:
     def _answer(self, question: Item) -> object:
         channel, rabbit = self._server_channel, self._rabbit
         match question:
-            case ("look",):
-                return rabbit.look()
+            case ("count",):
+                return rabbit.counts()
             case ("consume", prefetch):
                 rabbit.consume(channel, prefetch)
             case ("cancel",):
@@ -179,17 +179,17 @@ class SimulatedConnection:
 
     @property
     def demultiplexer(self) -> SimulatedConnection:
-        """What counts the signs of life, which is the connection itself."""
+        """What counts the frames received, which here is the connection itself."""
         return self
 
     @property
     def heard_count(self) -> int:
-        """How often the broker has been heard; it sends two heartbeats in each interval."""
+        """How many frames the broker has sent, with two heartbeats in each interval."""
         alive_seconds = min(self._world.now_seconds, self._lost_seconds)
         return self._received + int(alive_seconds * 2 / self.heartbeat_seconds)
 
     def lose(self, why: str) -> None:
-        """The connection breaks: the broker knows it now, the worker perhaps much later."""
+        """Break it: the broker notices now, the worker perhaps much later."""
         self._lost_seconds = self._world.now_seconds
         self._up.is_cut = True
         self._rabbit.close(self._server_channel)
@@ -197,22 +197,22 @@ class SimulatedConnection:
         if self._world.comes(UNNOTICED_SHARE):
             delay = UNNOTICED_SECONDS_MAX * self._world.chance.random()
             self._down.is_cut = True
-        self._world.after(delay, self._tell_lost, why)
+        self._world.after(delay, self._send_lost, why)
 
-    def _tell_lost(self, why: str) -> None:
+    def _send_lost(self, why: str) -> None:
         self._down.is_cut = False
         self._down.send(("lost", why))
 
     def drop(self) -> None:
-        """The worker's process is gone; what it wrote may still arrive, and then this does."""
+        """End it with the worker's process; what was sent before may still arrive."""
         self._up.send(("gone",))
         self._end(None)
 
-    def expel(self, why: str) -> None:
-        """The broker closes the channel."""
-        self._rabbit.expel(self._server_channel, why)
+    def close_with_error(self, why: str) -> None:
+        """Let the broker close the channel."""
+        self._rabbit.close_with_error(self._server_channel, why)
 
     def cancel_consumer(self) -> None:
-        """The broker ends the consuming, as when the queue moves or is deleted."""
+        """Let the broker cancel the consumer, as when the queue moves or is deleted."""
         self._rabbit.cancel(self._server_channel)
-        self._server_channel.tell("cancelled")
+        self._server_channel.send("cancelled")

@@ -1,7 +1,7 @@
-"""What can be seen from outside the workers, in the order in which it happened.
+"""The facts that can be seen from outside the workers, recorded in the order they happened.
 
-The servers write it down, the auditor reads it. Plain values: no word of the worker's is in here,
-and nothing of what a worker believes.
+The servers record them and the auditor reads them. Plain values that use no type of the worker's,
+and hold nothing of what a worker believes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Document = Mapping[str, Any]
 
 
 class Sent(NamedTuple):
-    """The broker has taken a request from a publisher."""
+    """The broker has received a request from a publisher."""
 
     at_seconds: float
     message: int
@@ -21,14 +21,14 @@ class Sent(NamedTuple):
 
 
 class Poisonous(NamedTuple):
-    """Whoever handles a request with this id may die of it."""
+    """A worker that handles a request with this id may die of it."""
 
     at_seconds: float
     request_id: str
 
 
 class Delivered(NamedTuple):
-    """The broker has handed a request to a worker; it failed so often before."""
+    """The broker has delivered a request to a worker, after ``failures`` failed attempts."""
 
     at_seconds: float
     message: int
@@ -37,7 +37,7 @@ class Delivered(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """The broker has an acknowledgement, and has forgotten the request."""
+    """The broker has received an acknowledgement, and removed the request."""
 
     at_seconds: float
     message: int
@@ -45,21 +45,21 @@ class Settled(NamedTuple):
 
 
 class Discarded(NamedTuple):
-    """The broker took a request out of the queue, because it failed too often."""
+    """The broker has removed a request from the queue, because it failed too often."""
 
     at_seconds: float
     message: int
 
 
 class Misused(NamedTuple):
-    """The broker closed a channel because of what a worker did on it."""
+    """The broker has closed a channel because of what a worker did on it."""
 
     at_seconds: float
     what: str
 
 
 class Published(NamedTuple):
-    """The broker has a message for everybody who is bound to the exchange."""
+    """The broker has routed a message to every queue bound to the exchange."""
 
     at_seconds: float
     exchange: str
@@ -70,7 +70,7 @@ class Published(NamedTuple):
 
 
 class Written(NamedTuple):
-    """The primary has written all of this at once: movies as they are now, None for one gone."""
+    """The primary has written all of this atomically: movies as they are now, None if deleted."""
 
     at_seconds: float
     writer: Literal["worker", "other"]
@@ -79,14 +79,14 @@ class Written(NamedTuple):
 
 
 class MajorityHas(NamedTuple):
-    """The first ``writes`` writes are on a majority of the members, and so will not be undone."""
+    """The first ``writes`` writes are on a majority of members, so are never rolled back."""
 
     at_seconds: float
     writes: int
 
 
 class RolledBack(NamedTuple):
-    """A new primary has the first ``writes`` writes, and no other was ever made."""
+    """A new primary has only the first ``writes`` writes; the others are undone."""
 
     at_seconds: float
     writes: int

@@ -1,6 +1,7 @@
-"""What goes wrong, carried out: one function for each kind of fault.
+"""Fault injection: one function for each kind of fault.
 
-Faults come from outside and at their own time; what goes wrong on a message's way is the weather.
+These faults come from outside, at a time that the plan sets; faults of single messages are drawn
+from the world's ``FaultRates`` instead.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tests.simulation.world import World
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Everything that a fault may strike. The processes are those that run at the moment."""
+    """Everything that a fault may affect. The processes are those that run at the moment."""
 
     world: World
     mongod: Mongod
@@ -26,10 +27,10 @@ class Targets:
     processes: Sequence[Process]
 
 
-def strike(fault: Fault, targets: Targets) -> None:
-    """Let it happen; it ends by itself."""
-    targets.world.mishap(f"fault: {fault.kind}")
-    _STRIKES[fault.kind](fault, targets)
+def inject(fault: Fault, targets: Targets) -> None:
+    """Start a fault; it ends by itself."""
+    targets.world.incident(f"fault: {fault.kind}")
+    _INJECTORS[fault.kind](fault, targets)
 
 
 def _crash(fault: Fault, targets: Targets) -> None:
@@ -49,7 +50,7 @@ def _stop(fault: Fault, targets: Targets) -> None:
 
 
 def _lose_connection(fault: Fault, targets: Targets) -> None:
-    """The one for requests, the one for events, or both."""
+    """Lose the connection for requests, the one for events, or both."""
     connections = targets.processes[fault.worker].connections()
     for connection in (connections[:1], connections[1:], connections)[fault.count % 3]:
         connection.lose("connection reset")
@@ -58,7 +59,7 @@ def _lose_connection(fault: Fault, targets: Targets) -> None:
 def _close_channel(fault: Fault, targets: Targets) -> None:
     connections = targets.processes[fault.worker].connections()
     for connection in (connections[:1], connections[1:])[fault.count % 2]:
-        connection.expel("INTERNAL_ERROR")
+        connection.close_with_error("INTERNAL_ERROR")
 
 
 def _cancel_consumer(fault: Fault, targets: Targets) -> None:
@@ -88,7 +89,7 @@ def _slow_down(fault: Fault, targets: Targets) -> None:
     targets.mongod.replicas.slow_down(fault.seconds)
 
 
-_STRIKES: Final[Mapping[FaultKind, Callable[[Fault, Targets], None]]] = {
+_INJECTORS: Final[Mapping[FaultKind, Callable[[Fault, Targets], None]]] = {
     "crash": _crash,
     "crash after some messages": _crash_later,
     "pause": _pause,

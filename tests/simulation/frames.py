@@ -1,7 +1,7 @@
-"""Reading the frames that a worker writes to publish, as a broker does.
+"""Decoding the frames of published messages, as a broker does.
 
-AMQP 0-9-1 specification, sections 2.3.5 (frames), 4.2.5 (field tables) and 4.2.6 (content). Made
-apart from the worker's own writing of them, and only for what a worker may publish.
+AMQP 0-9-1 specification, sections 2.3.5 (frames), 4.2.5 (field tables) and 4.2.6 (content). Written
+independently of the worker's own encoding, and only for what a worker may publish.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ SHORT_STRINGS: Final = {
 }
 HEADERS: Final = 13
 LENGTHS: Final = {12: 1, 11: 1, 6: 8}
-"""The properties of a fixed length: delivery mode, priority, timestamp."""
+"""The properties of fixed length: delivery mode, priority and timestamp."""
 
 
 @dataclass(slots=True)
 class Incoming:
-    """A message as it comes from a publisher."""
+    """A message from a publisher."""
 
     exchange: str
     routing_key: str
@@ -41,7 +41,7 @@ class Incoming:
 
 
 def messages_in(payload: bytes) -> list[Incoming]:
-    """The messages whose frames these are."""
+    """The messages in these frames."""
     found: list[Incoming] = []
     at = 0
     while at < len(payload):
@@ -49,7 +49,7 @@ def messages_in(payload: bytes) -> list[Incoming]:
         start, at = at + 7, at + 8 + size
         if kind == METHOD:
             if payload[start : start + 4] != PUBLISH:
-                raise ValueError("only basic.publish may be written as it is")
+                raise ValueError("only basic.publish may be written as raw frames")
             exchange, end = _short(payload, start + 6)
             routing_key, end = _short(payload, end)
             found.append(Incoming(exchange, routing_key, payload[end] == 1, {}, {}))

@@ -1,9 +1,9 @@
-"""An event loop without time, sockets or threads, whose every choice comes from a seed.
+"""An event loop without real time, sockets or threads, whose every choice comes from a seed.
 
-Whichever callbacks are ready, one of them is chosen by chance: asyncio runs them in order, but no
-program is right because of it. When none is ready, time jumps to the next timer. Owns the order of
-things and the passing of time; knows nothing of workers and servers, except that what belongs to a
-paused process does not run.
+Of the callbacks that are ready, a random one runs next: asyncio runs them in order, but no correct
+program depends on that. When none is ready, time jumps to the next timer. Owns the order of events
+and the passing of time; knows nothing of workers and servers, except that callbacks of a paused
+process do not run.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final, TypeVar, TypeVarTuple
 
-HOME: Final[ContextVar[object]] = ContextVar("HOME", default=None)
-"""The process that a callback runs in, inherited by every task and timer that it starts."""
+OWNER: Final[ContextVar[object]] = ContextVar("OWNER", default=None)
+"""The process that a callback belongs to, inherited by every task and timer it starts."""
 
 STEPS_MAX: Final = 100_000
-"""A world takes some hundreds or thousands; one that takes so many goes round in circles."""
+"""A world takes hundreds or thousands of steps; one that takes this many is in a livelock."""
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class GoesInCircles(RuntimeError):
-    """There is always something to do, and the end does not come."""
+class Livelock(RuntimeError):
+    """There is always another step, and no progress."""
 
 
 class Step(asyncio.TimerHandle):
-    """A callback that is to run, in the context it belongs to."""
+    """A callback that is due to run, with its context."""
 
-    __slots__ = ("arguments", "callback", "home", "when_seconds")
+    __slots__ = ("arguments", "callback", "context", "when_seconds")
 
     def __init__(
         self,
         callback: Callable[..., object],
         arguments: tuple[Any, ...],
-        home: Context | None,
+        context: Context | None,
         when_seconds: float,
     ) -> None:
-        # Not super().__init__(), which costs more than most of what is run here.
+        # Not super().__init__(), which takes longer than most callbacks here.
         self.callback: Callable[..., object] | None = callback
         self.arguments = arguments
-        self.home = copy_context() if home is None else home
+        self.context = copy_context() if context is None else context
         self.when_seconds = when_seconds
 
     def cancel(self) -> None:
@@ -61,17 +61,17 @@ class Step(asyncio.TimerHandle):
 
 
 class SimulatedTask(asyncio.Task[T]):
-    """A task whose place in a set is the same in every run.
+    """A task whose hash is the same in every run.
 
-    A task group keeps its tasks in a set, and cancels them in the order in which they are there;
-    by default that comes from where they happen to be in memory.
+    A task group keeps its tasks in a set and cancels them in the order of the set, which by default
+    depends on their addresses in memory.
     """
 
     def __init__(
         self,
         coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
         number: int,
-        **options: Any,  # noqa: ANN401  # As asyncio has it.
+        **options: Any,  # noqa: ANN401  # As in asyncio.
     ) -> None:
         self._number = number
         super().__init__(coro, **options)
@@ -81,7 +81,7 @@ class SimulatedTask(asyncio.Task[T]):
 
 
 class SimulatedLoop(asyncio.AbstractEventLoop):
-    """The part of an event loop that asyncio itself needs; everything else is not implemented."""
+    """The part of an event loop that asyncio itself needs; nothing else is implemented."""
 
     def __init__(self, chance: Callable[[], float]) -> None:
         self._chance = chance
@@ -104,7 +104,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> Step:
-        """Run it now, before or after whatever else is to run now."""
+        """Run it now, in random order with everything else that is ready."""
         step = Step(callback, args, context, self._now_seconds)
         self._ready.append(step)
         return step
@@ -117,7 +117,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         context: Context | None = None,
     ) -> Step:
         """Run it after so many seconds."""
-        # What call_at does, without calling it: half of all steps come this way.
+        # Repeats call_at instead of calling it, for speed: half of all steps come this way.
         when = self._now_seconds + delay
         step = Step(callback, args, context, when)
         self._timers_made += 1
@@ -149,22 +149,22 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._tasks_made += 1
         return SimulatedTask(coro, self._tasks_made, loop=self, name=name, context=context)
 
-    def pause(self, home: object) -> None:
+    def pause(self, owner: object) -> None:
         """Run nothing of this process until it is resumed."""
-        self._paused.add(home)
+        self._paused.add(owner)
 
-    def resume(self, home: object) -> None:
-        """Let it run again, with everything that became ready meanwhile."""
-        self._paused.discard(home)
-        self._ready += [step for step in self._parked if step.home.get(HOME) is home]
-        self._parked = [step for step in self._parked if step.home.get(HOME) is not home]
+    def resume(self, owner: object) -> None:
+        """Let this process run again, with everything that became ready meanwhile."""
+        self._paused.discard(owner)
+        self._ready += [step for step in self._parked if step.context.get(OWNER) is owner]
+        self._parked = [step for step in self._parked if step.context.get(OWNER) is not owner]
 
-    def is_paused(self, home: object) -> bool:
-        """Whether it is."""
-        return home in self._paused
+    def is_paused(self, owner: object) -> bool:
+        """Whether this process is paused."""
+        return owner in self._paused
 
-    def run_until_complete(self, future: Any) -> Any:  # noqa: ANN401  # As asyncio has it.
-        """Run until it is done; raises GoesInCircles if that takes more than STEPS_MAX."""
+    def run_until_complete(self, future: Any) -> Any:  # noqa: ANN401  # As in asyncio.
+        """Run until the future is done; raises Livelock if that takes more than STEPS_MAX."""
         awaited = asyncio.ensure_future(future, loop=self)
         events._set_running_loop(self)
         try:
@@ -181,23 +181,23 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             elif len(ready) == 1:
                 step = ready.pop()
             else:
-                # The last takes the place of the chosen one, which is quicker than closing up.
+                # Swapping in the last one is quicker than closing the gap.
                 chosen = int(chance() * len(ready))
                 step, ready[chosen] = ready[chosen], ready[-1]
                 ready.pop()
             if step.callback is None:
                 continue
-            if paused and step.home.get(HOME) in paused:
+            if paused and step.context.get(OWNER) in paused:
                 self._parked.append(step)
                 continue
             self.steps += 1
             if self.steps > steps_max:
                 ready.append(step)
-                raise GoesInCircles(f"{STEPS_MAX} steps, and no end")
-            step.home.run(step.callback, *step.arguments)
+                raise Livelock(f"not done after {STEPS_MAX} steps")
+            step.context.run(step.callback, *step.arguments)
 
     def get_debug(self) -> bool:
-        """Asked by asyncio before it makes things slow."""
+        """Asked by asyncio, which is slower in debug mode."""
         return False
 
     def is_running(self) -> bool:
@@ -209,4 +209,4 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """What asyncio complains about when it collects garbage; the worlds here end abruptly."""
+        """Ignore what asyncio reports at garbage collection, as worlds end abruptly."""

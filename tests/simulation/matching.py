@@ -1,8 +1,8 @@
-"""MongoDB's filters and updates, as far as a worker and a catalogue use them.
+"""MongoDB's filters and updates, as far as the worker uses them.
 
-Evaluates what is sent to the server, operator by operator, as the manual says; so a filter that
-lacks something lets through here what it would let through there. What is not known is an error of
-the simulator, never a match.
+Evaluates what is sent to the server, operator by operator, as the manual says: so a filter that
+lacks a condition matches here what it would match there. An operator that is not known here raises
+an error, and is never a match.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MISSING: Final = object()
 
 
 def matches(document: Document, condition: Mapping[str, Any]) -> bool:
-    """Whether a filter finds this document."""
+    """Whether a filter matches this document."""
     for name, wanted in condition.items():
         if name == "$and":
             if not all(matches(document, part) for part in wanted):
@@ -47,12 +47,12 @@ def updated(document: Document, update: UpdateOne) -> Document:
 
 
 def finds(document: Document, update: UpdateOne) -> bool:
-    """Whether the update's filter finds this document."""
+    """Whether the update's filter matches this document."""
     return matches(document, update._filter)
 
 
 def _values(value: object, path: Sequence[str]) -> Iterator[object]:
-    """What the path leads to: through an array, to the values in each of its elements."""
+    """The values at the path: through an array, those in each of its elements."""
     if not path:
         yield value
     elif isinstance(value, dict):
@@ -72,7 +72,7 @@ def _holds(values: Sequence[object], wanted: object) -> bool:
 
 
 def _with_elements(values: Sequence[object]) -> Iterator[object]:
-    """A condition on an array holds if it does for the array or for one of its elements."""
+    """A condition on an array holds if it holds for the array or for one of its elements."""
     for value in values:
         yield value
         if isinstance(value, list):
@@ -80,7 +80,7 @@ def _with_elements(values: Sequence[object]) -> Iterator[object]:
 
 
 def _is(value: object, wanted: object) -> bool:
-    """3 is 3.0, but true is not 1; and what is missing is null."""
+    """3 equals 3.0, but true does not equal 1; a missing field equals null."""
     if wanted is None:
         return value is None or value is MISSING
     return isinstance(value, bool) == isinstance(wanted, bool) and value == wanted

@@ -1,8 +1,8 @@
 """The primary in memory: transactions and single writes, on what the replica set has stored.
 
-Keeps MongoDB's rules for what the worker relies on: a transaction sees a snapshot, the first writer
-wins, ids are unique, the validator refuses, and a transaction that nobody ends stays open and in
-the way. Answers in the driver's own exceptions; knows nothing of networks, and nothing of workers.
+Follows MongoDB's rules that the worker relies on: a transaction sees a snapshot, the first writer
+wins, ids are unique, the validator refuses, and a transaction that is never ended stays open and
+blocks others. Raises the driver's own exceptions; knows nothing of networks or workers.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ TRANSACTION_SECONDS_MAX: Final = 60
 
 @dataclass(eq=False, slots=True)
 class Transaction:
-    """What a client has written and not committed; nobody else sees it, or may write it."""
+    """What a client has written and not committed; nobody else may see or write it."""
 
     snapshot: Stored | None = None
     movies: dict[object, Document] = field(default_factory=dict)
     ledger: dict[str, Document] = field(default_factory=dict)
     state: Literal["new", "open", "committed", "aborted"] = "new"
     log_length: int = 0
-    """How long the log was with its commit in it."""
+    """The length of the log including its commit."""
     active_seconds: float = 0.0
 
 
 class Mongod:
-    """The primary, as far as there is one."""
+    """The primary, while there is one."""
 
     def __init__(self, world: World, movies: Mapping[object, Document]) -> None:
         self._world = world
         self.replicas = Replicas(world, movies)
         self._open: dict[Transaction, None] = {}
-        """In the order in which they began."""
+        """In the order they began."""
         self._committed: list[Transaction] = []
 
     def ping(self) -> None:
-        """It answers, so it is there."""
+        """Answer, and so show that there is a primary."""
 
     def update(self, transaction: Transaction, updates: Sequence[UpdateOne]) -> int:
-        """How many of the updates found their document; raises OperationFailure."""
-        snapshot = self._begun(transaction)
+        """Returns how many of the updates matched a document; raises OperationFailure."""
+        snapshot = self._snapshot_of(transaction)
         matched = 0
         for update in updates:
             key = update._filter["_id"]
@@ -82,19 +82,19 @@ class Mongod:
         return changed
 
     def _validate(self, before: Document, after: Document) -> None:
-        """At the level "moderate", what was wrong before may stay so."""
+        """At the level "moderate", a document that was invalid before may stay so."""
         if "frozen" in after or (_is_valid(before) and not _is_valid(after)):
-            self._world.mishap("validator refused")
+            self._world.incident("validator refused")
             raise OperationFailure("Document failed validation", VALIDATION_FAILURE)
 
     def insert(self, transaction: Transaction, entries: Sequence[Document]) -> None:
         """Insert ledger entries; raises OperationFailure."""
-        snapshot = self._begun(transaction)
+        snapshot = self._snapshot_of(transaction)
         for entry in entries:
             name = entry["_id"]
             if name in snapshot.ledger or name in transaction.ledger:
                 self.abort(transaction)
-                self._world.mishap("duplicate key")
+                self._world.incident("duplicate key")
                 raise BulkWriteError({"writeErrors": [{"code": DUPLICATE_KEY, "errmsg": name}]})
             if name in self.replicas.primary.ledger:
                 self._conflict(transaction)
@@ -103,9 +103,9 @@ class Mongod:
             transaction.ledger[name] = entry
 
     def commit(self, transaction: Transaction) -> int:
-        """How long the log is with the commit in it; a repeated commit is done once."""
+        """Commit, once however often it is asked; returns the length of the log including it."""
         if transaction.state != "committed":
-            self._begun(transaction)
+            self._snapshot_of(transaction)
             self._open.pop(transaction, None)
             transaction.state = "committed"
             transaction.log_length = self.replicas.append(
@@ -115,20 +115,20 @@ class Mongod:
         return transaction.log_length
 
     def abort(self, transaction: Transaction) -> None:
-        """End it; harmless for one that has ended."""
+        """Abort it; harmless for a transaction that has ended."""
         if transaction.state != "committed":
             transaction.state = "aborted"
             self._open.pop(transaction, None)
 
     def abort_idle(self, idle_seconds: float) -> None:
-        """End the transactions that did nothing for so long."""
+        """Abort the transactions that were idle for so long."""
         before = self._world.now_seconds - idle_seconds
         for transaction in [t for t in self._open if t.active_seconds < before]:
-            self._world.mishap("abandoned transaction ended")
+            self._world.incident("abandoned transaction ended")
             self.abort(transaction)
 
     def write(self, key: object, change: Callable[[Document | None], Document | None]) -> bool:
-        """One write by somebody else; False if it has to wait for a transaction."""
+        """A write by another program; False if it has to wait for a transaction."""
         if any(key in transaction.movies for transaction in self._open):
             return False
         before = self.replicas.primary.movies.get(key)
@@ -138,7 +138,7 @@ class Mongod:
         return True
 
     def step_down(self) -> None:
-        """The primary is gone, and with it every open transaction."""
+        """Lose the primary, and with it every open transaction."""
         for transaction in list(self._open):
             self.abort(transaction)
         kept = self.replicas.step_down()
@@ -147,8 +147,8 @@ class Mongod:
                 transaction.state = "aborted"
         self._committed = [t for t in self._committed if t.state == "committed"]
 
-    def _begun(self, transaction: Transaction) -> Stored:
-        """The snapshot of an open transaction."""
+    def _snapshot_of(self, transaction: Transaction) -> Stored:
+        """The snapshot of a transaction, which begins with its first statement."""
         if transaction.state == "new":
             transaction.state = "open"
             transaction.snapshot = self.replicas.primary
@@ -161,18 +161,18 @@ class Mongod:
 
     def _expire(self, transaction: Transaction) -> None:
         if transaction.state == "open":
-            self._world.mishap("transaction expired")
+            self._world.incident("transaction expired")
             self.abort(transaction)
 
     def _conflict(self, transaction: Transaction) -> None:
         """The first writer wins, whether it has committed since the snapshot or is still open."""
         self.abort(transaction)
-        self._world.mishap("write conflict")
+        self._world.incident("write conflict")
         raise _transient("WriteConflict", WRITE_CONFLICT)
 
 
 def _is_valid(movie: Document) -> bool:
-    """0 <= bookedCount <= capacity in every slot; text is more than any number, for MongoDB."""
+    """0 <= bookedCount <= capacity in every slot; for MongoDB a string exceeds any number."""
     for slot in movie.get("timeSlots", ()):
         booked, capacity = slot.get("bookedCount") or 0, slot.get("capacity") or 0
         if not isinstance(capacity, str) and not 0 <= booked <= capacity:

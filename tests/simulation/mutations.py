@@ -1,8 +1,7 @@
-"""Workers that break one rule each, by one line put between the real worker and its servers.
+"""Mutations: workers that break one rule each, by replacing a part around the real worker.
 
-None of them is a switch inside the worker: a mutation puts another part into the simulation. The
-auditor has to find every one of them within the seeds of an ordinary test run; else the simulator
-is too weak.
+None of them is a switch inside the worker. The auditor must find each of them within the seeds of
+an ordinary test run; otherwise the simulator is too weak.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ from worker.store import documents
 
 
 class AcksBeforePublishing(SimulatedSession):
-    """Says that all is confirmed, and publishes when there is time."""
+    """Reports all messages as confirmed, and publishes them in the background."""
 
     async def publish(self, messages: Sequence[Message]) -> list[bool]:
         _in_background(super().publish(messages))
         return [True for _ in messages]
 
 
-class TakesAllAtOnce(SimulatedSession):
-    """Begins with a full prefetch, so that what kills it fails together with what is beside it."""
+class SkipsSlowStart(SimulatedSession):
+    """Starts with a full prefetch, so that poison fails together with its neighbours."""
 
     @classmethod
     async def open(
@@ -50,43 +49,43 @@ class TakesAllAtOnce(SimulatedSession):
 
 
 class PublishesBeforeCommitting(SimulatedStore):
-    """Says that all is committed, and commits when there is time."""
+    """Reports all as committed, and commits in the background."""
 
     async def commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
         _in_background(super().commit(bookings, outcomes))
 
 
-class NeverLooksIntoTheLedger(SimulatedStore):
-    """Takes each request for a new one."""
+class IgnoresTheLedger(SimulatedStore):
+    """Treats each request as new."""
 
     async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Snapshot:
         return replace(await super().read(movie_ids, request_ids), ledger={})
 
 
 class ReadsTheLedgerLocally(SimulatedStore):
-    """Takes for recorded what the primary alone has."""
+    """Treats as recorded what only the primary has."""
 
     ledger_is_read_locally = True
 
 
-class WritesTheLedgerAfterwards(SimulatedStore):
-    """Books first, and records the outcomes in a write of their own."""
+class RecordsAfterBooking(SimulatedStore):
+    """Books first, then records the outcomes in a separate transaction."""
 
     async def commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
         await super().commit(bookings, [])
         await super().commit([], outcomes)
 
 
-class WritesTheLedgerBeforehand(SimulatedStore):
-    """Records the outcomes in a write of their own, and books then."""
+class RecordsBeforeBooking(SimulatedStore):
+    """Records the outcomes in a separate transaction, then books."""
 
     async def commit(self, bookings: Sequence[Booking], outcomes: Sequence[OutcomeEvent]) -> None:
         await super().commit([], outcomes)
         await super().commit(bookings, [])
 
 
-class TakesOkForSuccess(SimulatedStore):
-    """Does not look at how many documents an update has matched."""
+class TreatsOkAsSuccess(SimulatedStore):
+    """Ignores how many documents an update has matched."""
 
     async def write(
         self,
@@ -100,19 +99,19 @@ class TakesOkForSuccess(SimulatedStore):
         await super().write(transaction, [], outcomes)
 
 
-_TOLD: Final[WeakKeyDictionary[Process, dict[str, Decision]]] = WeakKeyDictionary()
+_FIRST_DECISIONS: Final[WeakKeyDictionary[Process, dict[str, Decision]]] = WeakKeyDictionary()
 
 
 def _decides_once(requests: Sequence[Request], snapshot: Snapshot, now: datetime) -> Decided:
-    """Announces what it first decided, whatever was committed then."""
+    """Announces what it decided first, whatever was committed then."""
     decided = decide(requests, snapshot, now)
-    told = _TOLD.setdefault(PROCESS.get(), {})
+    first = _FIRST_DECISIONS.setdefault(PROCESS.get(), {})
     pairs = zip(requests, decided.decisions, strict=True)
-    return replace(decided, decisions=[told.setdefault(r.request_id, d) for r, d in pairs])
+    return replace(decided, decisions=[first.setdefault(r.request_id, d) for r, d in pairs])
 
 
 def _update_without(part: str) -> Callable[[Booking], UpdateOne]:
-    """The booking's update, with something missing in its filter."""
+    """The booking's update, without one part of its filter."""
 
     def booking_update(booking: Booking) -> UpdateOne:
         update = documents_booking_update(booking)
@@ -139,7 +138,7 @@ _BACKGROUND: Final[set[asyncio.Task[None]]] = set()
 
 MUTATIONS: Final[Mapping[str, Parts]] = {
     "ack before publish": Parts(session=AcksBeforePublishing),
-    "no slow start": Parts(session=TakesAllAtOnce),
+    "no slow start": Parts(session=SkipsSlowStart),
     "publish before commit": Parts(store=PublishesBeforeCommitting),
     "publish the decision instead of the ledger": Parts(
         replaced=((worker.service.recording, "decide", _decides_once),)
@@ -150,9 +149,9 @@ MUTATIONS: Final[Mapping[str, Parts]] = {
     "no time slots in the filter": Parts(
         replaced=((documents, "booking_update", _update_without("$and")),)
     ),
-    "no ledger check": Parts(store=NeverLooksIntoTheLedger),
-    "ledger entries after the transaction": Parts(store=WritesTheLedgerAfterwards),
-    "ledger entries before the transaction": Parts(store=WritesTheLedgerBeforehand),
+    "no ledger check": Parts(store=IgnoresTheLedger),
+    "ledger entries after the transaction": Parts(store=RecordsAfterBooking),
+    "ledger entries before the transaction": Parts(store=RecordsBeforeBooking),
     "a local instead of a majority read of the ledger": Parts(store=ReadsTheLedgerLocally),
-    "ok taken for success": Parts(store=TakesOkForSuccess),
+    "ok treated as success": Parts(store=TreatsOkAsSuccess),
 }

@@ -1,7 +1,6 @@
-"""What a world is made of, drawn from its seed: workers, servers, requests, edits and faults.
+"""What happens in a world, drawn from its seed: workers, servers, requests, edits and faults.
 
-Small on purpose: a few movies, slots and requests, so that they meet, and so that a failure can be
-read.
+Small on purpose: with few movies, slots and requests they collide, and a failure stays readable.
 """
 
 from __future__ import annotations
@@ -13,20 +12,20 @@ from typing import Any, Final, Literal, get_args
 
 from tests.simulation.workload import (
     Edit,
-    Sending,
-    appearance,
+    ScheduledRequest,
     draw_edits,
     draw_movies,
-    draw_sendings,
+    draw_requests,
+    insertion,
 )
-from tests.simulation.world import Weather
+from tests.simulation.world import FaultRates
 
 HORIZONS_SECONDS: Final = (0.02, 0.05, 0.1, 0.5, 5)
-"""How long publishers send: a rush meets itself, and a trickle meets the faults."""
+"""How long publishers send: in a rush requests collide, in a trickle they meet the faults."""
 
 WORK_SECONDS: Final = 1.5
 LARGE_SHARE: Final = 0.02
-"""Of the worlds, those with enough requests for batches to be parted into lanes."""
+"""The share of worlds with enough requests for batches to be partitioned."""
 
 FaultKind = Literal[
     "crash",
@@ -51,13 +50,13 @@ DURATIONS_SECONDS: Final[Mapping[FaultKind, tuple[float, ...]]] = {
     "no primary": (6, 6, 7, 7, 10, 10, 15, 20, 40, 700),
     "slow replication": (0.5, 15),
 }
-"""The others take no time."""
+"""Faults of the other kinds take no time."""
 
 CRASH_MESSAGES_MAX: Final = 40
 
 
 Poison = Literal["at once", "once recorded"]
-"""From when on a request kills whoever handles it."""
+"""From when on a request kills any worker that handles it."""
 POISON_SHARE: Final = 0.03
 
 
@@ -77,71 +76,73 @@ class Plan:
     """Everything about a world that is decided before it begins."""
 
     busy_seconds: float
-    """For so long, at least, things may go wrong."""
+    """The shortest time in which faults may happen."""
     workers: int
     batch_size: int
     consumer_timeout_seconds: float
     nack_is_failure: bool
-    weather: Weather
+    fault_rates: FaultRates
     movies: Mapping[object, dict[str, Any]]
-    sendings: list[Sending]
+    requests: list[ScheduledRequest]
     edits: list[Edit]
     faults: list[Fault]
     poison: Mapping[str, Poison]
 
     @property
     def end_seconds(self) -> float:
-        """When the last fault is over and everything has been sent."""
+        """When the last fault is over and all_movies has been sent."""
         ends = [self.busy_seconds]
         ends += [fault.at_seconds + fault.seconds for fault in self.faults]
-        ends += [sending.at_seconds for sending in self.sendings]
+        ends += [request.at_seconds for request in self.requests]
         return max([*ends, *(edit.at_seconds for edit in self.edits)])
 
 
 def plan_of(seed: int) -> Plan:
-    """The plan that this seed stands for."""
+    """The plan of this seed."""
     chance = Random(f"plan {seed}")
     is_large = chance.random() < LARGE_SHARE
     horizon_seconds = 0.1 if is_large else chance.choice(HORIZONS_SECONDS)
     movies = draw_movies(chance, 4 if is_large else chance.choice((1, 1, 2, 3)))
-    absent = draw_movies(chance, len(movies) + 1) if chance.random() < 0.3 else {}
-    absent = {key: movie for key, movie in absent.items() if str(key) not in map(str, movies)}
-    # What is sent in a moment takes a while to be answered, and that is when faults matter.
+    late_movies = draw_movies(chance, len(movies) + 1) if chance.random() < 0.3 else {}
+    late_movies = {
+        key: movie for key, movie in late_movies.items() if str(key) not in map(str, movies)
+    }
+    # Requests sent in an instant take a while to be answered, which is when faults matter.
     busy_seconds = horizon_seconds + WORK_SECONDS * chance.random()
     workers = chance.choice((1, 2, 2, 3, 3))
-    requests = 200 if is_large else chance.randint(4, 16)
-    edits = chance.choice((0, 0, 0, 2, 5))
-    faults = chance.choice((0, 1, 1, 2, 4))
-    everything = [*movies.values(), *absent.values()]
+    request_count = 200 if is_large else chance.randint(4, 16)
+    edit_count = chance.choice((0, 0, 0, 2, 5))
+    fault_count = chance.choice((0, 1, 1, 2, 4))
+    all_movies = [*movies.values(), *late_movies.values()]
     return Plan(
         busy_seconds=busy_seconds,
         workers=workers,
         batch_size=40 if is_large else chance.choice((1, 1, 2, 3, 5, 20)),
         consumer_timeout_seconds=chance.choice((100, 1800, 1800)),
         nack_is_failure=chance.random() < 0.5,
-        weather=_weather(chance),
+        fault_rates=_fault_rates(chance),
         movies=movies,
-        sendings=draw_sendings(chance, everything, requests, horizon_seconds),
+        requests=draw_requests(chance, all_movies, request_count, horizon_seconds),
         edits=[
-            *(appearance(chance, movie, horizon_seconds) for movie in absent.values()),
-            *draw_edits(chance, everything, edits, busy_seconds),
+            *(insertion(chance, movie, horizon_seconds) for movie in late_movies.values()),
+            *draw_edits(chance, all_movies, edit_count, busy_seconds),
         ],
-        faults=[_fault(chance, workers, busy_seconds) for _ in range(faults)],
+        faults=[_fault(chance, workers, busy_seconds) for _ in range(fault_count)],
         poison=_poison(chance),
     )
 
 
-def _weather(chance: Random) -> Weather:
-    def some(most: float) -> float:
+def _fault_rates(chance: Random) -> FaultRates:
+    def rate(most: float) -> float:
         return most * chance.random() if chance.random() < 0.3 else 0.0
 
-    return Weather(
-        command_lost=some(0.1),
-        reply_lost=some(0.1),
-        command_late=some(0.05),
-        stale_read=some(0.7),
-        publish_refused=some(0.3),
-        confirm_late=some(0.1),
+    return FaultRates(
+        command_lost=rate(0.1),
+        reply_lost=rate(0.1),
+        command_late=rate(0.05),
+        stale_read=rate(0.7),
+        publish_refused=rate(0.3),
+        confirm_late=rate(0.1),
     )
 
 

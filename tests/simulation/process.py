@@ -1,7 +1,7 @@
 """A worker process: the real ``Worker`` of the service, on simulated servers, in simulated time.
 
-Owns how the worker is put together here, and what can befall a process: it is killed at any await,
-paused for minutes, or told to stop. One object is one life; a restart is another process.
+Owns how the worker is assembled here, and what can happen to a process: it is killed at any await,
+paused for minutes, or asked to stop. A restart is another object.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import tenacity._utils
 import worker.service.runtime
 from tests.simulation.connection import SimulatedConnection
 from tests.simulation.evidence import Published
-from tests.simulation.loop import HOME, SimulatedLoop
+from tests.simulation.loop import OWNER, SimulatedLoop
 from tests.simulation.mongod import Mongod
 from tests.simulation.rabbit import Rabbit
 from tests.simulation.store import SimulatedStore
@@ -36,22 +36,22 @@ from worker.settings import Settings
 
 DRAIN_SECONDS: Final = 25
 SILENCE_SECONDS: Final = 25
-"""The broker closes a connection on which it heard nothing for two heartbeats and a bit."""
+"""The broker closes a connection after a little more than two heartbeats of silence."""
 
 
 class SimulatedReplies:
-    """Copies of events for those who asked; they may get lost, and nobody waits for them."""
+    """Copies of events for reply addresses; they may get lost, and nothing waits for them."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
 
     async def send(self, messages: Sequence[Message]) -> None:
-        """Send them."""
+        """Send them, without waiting for confirmation."""
         if self._process.is_dead:
             return
         world = self._process.world
         for message in messages:
-            world.happened["reply"] += 1
+            world.incidents["reply"] += 1
             published = Published(
                 world.now_seconds,
                 message.exchange,
@@ -60,14 +60,14 @@ class SimulatedReplies:
                 message.headers,
                 message.body,
             )
-            world.after(0, world.note, published)
+            world.after(0, world.record, published)
 
     async def close(self) -> None:
         """There is nothing to close."""
 
 
 class SimulatedSession(Session):
-    """The real session, on connections that are not."""
+    """The real session, on simulated connections."""
 
     @classmethod
     async def open(
@@ -78,9 +78,9 @@ class SimulatedSession(Session):
         slow_start: bool = True,
         may_be_blocked: bool = True,  # noqa: ARG003  # There are no alarms here.
     ) -> Self:
-        """Connect and begin to consume; raises BrokerUnusable."""
+        """Connect and start consuming; raises BrokerUnusable."""
         process = PROCESS.get()
-        process.world.happened["session opened"] += 1
+        process.world.incidents["session opened"] += 1
         await asyncio.sleep(process.world.latency_seconds())
         connections = process.connect(), process.connect()
         channels = [connection.channel for connection in connections]
@@ -97,16 +97,16 @@ class SimulatedSession(Session):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a worker is put together from; mutations put in something else."""
+    """What a worker is assembled from; mutations replace a part."""
 
     store: type[SimulatedStore] = SimulatedStore
     session: type[SimulatedSession] = SimulatedSession
     replaced: tuple[tuple[object, str, object], ...] = ()
-    """Object, attribute, value: what else is replaced, as by ``unittest.mock.patch``."""
+    """Object, attribute and value of anything else to replace with ``unittest.mock.patch``."""
 
 
 class Process:
-    """One life of a worker process."""
+    """One worker process, from its start to its end."""
 
     def __init__(
         self, world: World, mongod: Mongod, rabbit: Rabbit, name: str, parts: Parts
@@ -115,7 +115,7 @@ class Process:
         self.name = name
         self.is_dead = False
         self.crash_countdown = 0
-        """After so many more messages to a server, the process dies."""
+        """The process dies after this many more messages to a server; 0: it does not."""
         self.failure: BaseException | None = None
         self._rabbit = rabbit
         self._store = parts.store(world, mongod, self)
@@ -124,12 +124,12 @@ class Process:
         self.running: asyncio.Task[None]
 
     def start(self, batch_size: int, on_end: Callable[[Process], object]) -> None:
-        """Run it, and say when it has ended, for whatever reason."""
+        """Run it, and call ``on_end`` when it has ended, for whatever reason."""
         settings = Settings.model_construct(
             batch_size=batch_size, drain_seconds=float(DRAIN_SECONDS)
         )
         context = copy_context()
-        context.run(HOME.set, self)
+        context.run(OWNER.set, self)
         context.run(PROCESS.set, self)
         self.running = self.world.loop.create_task(self._run(settings), context=context)
         self.running.add_done_callback(lambda _: on_end(self), context=self.world.outside)
@@ -137,7 +137,7 @@ class Process:
     async def _run(self, settings: Settings) -> None:
         try:
             await worker.service.runtime.Worker(settings, cast(Any, self._store), self._stop).run()
-        except Exception as failure:  # noqa: BLE001  # To be looked at by whoever started it.
+        except Exception as failure:  # noqa: BLE001  # Becomes a finding of the simulation.
             if not all(isinstance(cause, WorkerError) for cause in causes(failure)):
                 self.failure = failure
         finally:
@@ -149,15 +149,15 @@ class Process:
             connection.drop()
         self._store.kill()
 
-    def touch(self) -> None:
-        """Something leaves the process; it may be the last thing."""
+    def on_send(self) -> None:
+        """Count a message that leaves the process; it may be the last."""
         if self.crash_countdown:
             self.crash_countdown -= 1
             if not self.crash_countdown:
                 self.world.after(self.world.latency_seconds(), self.kill)
 
     def connect(self) -> SimulatedConnection:
-        """A new connection to the broker; raises BrokerUnusable."""
+        """Open a connection to the broker; raises BrokerUnusable."""
         if self.is_dead or not self._rabbit.is_up:
             raise BrokerUnusable("connection refused")
         connection = SimulatedConnection(self.world, self._rabbit, self)
@@ -165,33 +165,33 @@ class Process:
         return connection
 
     def connections(self) -> list[SimulatedConnection]:
-        """The connections that are open, as far as the process knows."""
+        """The connections that the process believes to be open."""
         return [connection for connection in self._connections if connection.is_open]
 
     def kill(self) -> None:
-        """It is gone between one step and the next."""
+        """End it at once, between one step and the next."""
         if not self.is_dead:
-            self.world.mishap("crash", self.name)
+            self.world.incident("crash", self.name)
             self._end()
             self.running.cancel()
             self.world.loop.resume(self)
 
     def pause(self, seconds: float) -> None:
-        """Nothing of it runs for so long."""
-        self.world.mishap("pause", f"{self.name} for {seconds} s")
+        """Run nothing of it for so long."""
+        self.world.incident("pause", f"{self.name} for {seconds} s")
         self.world.loop.pause(self)
         if seconds > SILENCE_SECONDS:
-            self.world.after(SILENCE_SECONDS, self._fall_silent)
+            self.world.after(SILENCE_SECONDS, self._close_for_silence)
         self.world.after(seconds, self.world.loop.resume, self)
 
-    def _fall_silent(self) -> None:
+    def _close_for_silence(self) -> None:
         if self.world.loop.is_paused(self):
-            self.world.mishap("connection closed for silence")
+            self.world.incident("connection closed for silence")
             for connection in self.connections():
                 connection.lose("missed heartbeats")
 
     def stop(self) -> None:
-        """Tell it to stop in good order."""
+        """Ask it to stop gracefully."""
         self._stop.set()
 
 
@@ -199,13 +199,13 @@ PROCESS: Final[ContextVar[Process]] = ContextVar("PROCESS")
 
 
 @contextmanager
-def simulated_workers(parts: Parts, *, is_told: bool) -> Iterator[None]:
-    """Let workers use simulated time, chance and sessions, for as long as this lasts."""
+def simulated_workers(parts: Parts, *, is_traced: bool) -> Iterator[None]:
+    """Let workers use simulated time, randomness and sessions inside this context."""
     chance = random.getstate()
     with ExitStack() as stack:
         stack.callback(random.setstate, chance)
         stack.callback(logging.disable, logging.root.manager.disable)
-        if not is_told:
+        if not is_traced:
             logging.disable(logging.CRITICAL)
         for target, name, value in (
             (time, "monotonic", _monotonic),
@@ -218,7 +218,7 @@ def simulated_workers(parts: Parts, *, is_told: bool) -> Iterator[None]:
         yield
 
 
-def _recorder(*arguments: Any, **options: Any) -> Recorder:  # noqa: ANN401  # As the runtime says.
+def _recorder(*arguments: Any, **options: Any) -> Recorder:  # noqa: ANN401  # As in the runtime.
     world = PROCESS.get().world
     chance = random.Random(world.chance.random())
     return Recorder(*arguments, **options, clock=world.clock, chance=chance)
@@ -228,7 +228,7 @@ _REAL_MONOTONIC: Final = time.monotonic
 
 
 def _monotonic() -> float:
-    """The time of the world in whose loop this is asked; else the real one."""
+    """The time of the world whose loop is running; else the real time."""
     loop = events._get_running_loop()
     return loop.time() if isinstance(loop, SimulatedLoop) else _REAL_MONOTONIC()
 
@@ -237,7 +237,7 @@ _REAL_IS_COROUTINE_CALLABLE: Final = tenacity._utils.is_coroutine_callable
 
 
 def _is_coroutine_callable(called: Callable[..., object]) -> bool:
-    """Tenacity asks this of the same few functions all the time, and inspection takes its time."""
+    """Cached, as tenacity asks it of the same few functions again and again, and it is slow."""
     kind = getattr(called, "__code__", type(called))
     if kind not in _IS_COROUTINE:
         _IS_COROUTINE[kind] = _REAL_IS_COROUTINE_CALLABLE(called)

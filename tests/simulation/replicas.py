@@ -1,7 +1,7 @@
 """The members of a replica set: one log of writes, of which a majority has the first part.
 
-What a majority has is never undone; what only the primary has, an election may undo. Knows nothing
-of transactions.
+What a majority has is never undone; an election may roll back what only the primary has. Knows
+nothing of transactions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ INTERRUPTED_BY_ELECTION: Final = 11602
 """From MongoDB's src/mongo/base/error_codes.yml."""
 
 STALE_SECONDS_MAX: Final = 9
-"""A primary that has lost its majority steps down 10 s later; until then it answers."""
+"""A primary that has lost its majority answers until it steps down 10 s later."""
 REPLICATION_SECONDS: Final = 0.01
 
 WhenKnown = Callable[[PyMongoError | None], object]
@@ -34,7 +34,7 @@ class Stored(NamedTuple):
 
 
 class Replicas:
-    """The log of the primary, and how far the others are."""
+    """The log of the primary, and how much of it a majority has."""
 
     def __init__(self, world: World, movies: Mapping[object, Document]) -> None:
         self._world = world
@@ -50,7 +50,7 @@ class Replicas:
 
     @property
     def primary(self) -> Stored:
-        """What the primary has."""
+        """What the primary has stored."""
         return self._log[-1]
 
     @property
@@ -59,13 +59,13 @@ class Replicas:
         return len(self._log) - 1
 
     def majority(self) -> Stored:
-        """What a majority has, or had not long ago; a read may find either."""
+        """What a majority has, or had not long ago: a read may return either."""
         count = self._majority
-        if self._world.comes(self._world.weather.stale_read):
+        if self._world.comes(self._world.fault_rates.stale_read):
             oldest = self._world.now_seconds - STALE_SECONDS_MAX
             recent = [count for at, count in self._majorities if at >= oldest]
             if recent and (count := self._world.chance.choice(recent)) < self._majority:
-                self._world.mishap("stale read")
+                self._world.incident("stale read")
         return self._log[count]
 
     def append(
@@ -74,38 +74,38 @@ class Replicas:
         movies: Mapping[object, Document | None],
         ledger: Mapping[str, Document],
     ) -> int:
-        """Write all of this at once; returns how long the log is then."""
+        """Write all of this atomically; returns the new length of the log."""
         before = self.primary
         merged = {**before.movies, **movies}
         present = {key: movie for key, movie in merged.items() if movie is not None}
         self._log.append(Stored(present, {**before.ledger, **ledger}))
         length, term = len(self._log) - 1, self._term
-        self._world.note(Written(self._world.now_seconds, writer, movies, ledger))
+        self._world.record(Written(self._world.now_seconds, writer, movies, ledger))
         delay = self._seconds * self._world.chance.random()
         self._world.after(delay, self._replicate, term, length)
         return length
 
     def _replicate(self, term: int, length: int) -> None:
-        """A majority has this much of the log, if it is still the log of that term."""
+        """Replicate the log up to this length to a majority, unless its term is over."""
         if term != self._term or length <= self._majority:
             return
         self._majority = length
         self._majorities.append((self._world.now_seconds, length))
-        self._world.note(MajorityHas(self._world.now_seconds, length))
+        self._world.record(MajorityHas(self._world.now_seconds, length))
         reached = [callback for needed, callback in self._waiting if needed <= length]
         self._waiting = [entry for entry in self._waiting if entry[0] > length]
         for callback in reached:
             callback(None)
 
     def when_majority_has(self, length: int, callback: WhenKnown) -> None:
-        """Call it once a majority has so much of the log, or with an error if that gets unsure."""
+        """Call back once a majority has that much of the log, or with an error at an election."""
         if length <= self._majority:
             callback(None)
         else:
             self._waiting.append((length, callback))
 
     def slow_down(self, seconds: float) -> None:
-        """The secondaries are busy with something else for so long."""
+        """Slow down replication for so long."""
         self._seconds = seconds
         self._world.after(seconds, self._catch_up)
 
@@ -113,19 +113,19 @@ class Replicas:
         self._seconds = REPLICATION_SECONDS
 
     def when_up(self, callback: Callable[[], object]) -> None:
-        """Call it once there is a primary again."""
+        """Call back once there is a primary again."""
         self._waiting_for_primary.append(callback)
 
     def step_down(self) -> int:
-        """The primary is gone; returns how much of its log the next one has."""
+        """Lose the primary; returns how much of its log the next one has."""
         self.is_up = False
         self._term += 1
         last = len(self._log) - 1
         kept = self._world.chance.randint(self._majority, last)
         if kept < last:
-            self._world.mishap("writes rolled back")
+            self._world.incident("writes rolled back")
             del self._log[kept + 1 :]
-            self._world.note(RolledBack(self._world.now_seconds, kept))
+            self._world.record(RolledBack(self._world.now_seconds, kept))
         waiting, self._waiting = self._waiting, []
         for _, callback in waiting:
             callback(
@@ -138,7 +138,7 @@ class Replicas:
         return kept
 
     def become_primary(self) -> None:
-        """A member has been elected; what it has, the others soon have, too."""
+        """Elect a member, and replicate what it has to a majority."""
         self.is_up = True
         self._replicate(self._term, len(self._log) - 1)
         waiting, self._waiting_for_primary = self._waiting_for_primary, []

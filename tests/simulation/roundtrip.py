@@ -1,6 +1,6 @@
-"""One command to MongoDB and its answer, over a network that may lose or delay either of them.
+"""One command to MongoDB and its reply, over a network that may lose or delay either of them.
 
-Whoever is told that a command failed knows nothing: it may have been done, or may be done yet.
+After a failure the client knows nothing: the command may have run, or may run later.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from tests.simulation.world import World
 OPERATION_TIMEOUT_SECONDS: Final = 10
 SELECTION_TIMEOUT_SECONDS: Final = 5
 LATE_SECONDS_MAX: Final = 90
-"""A command that got stuck on its way may still come when its transaction has long expired."""
+"""A delayed command may still arrive long after its transaction has expired."""
 RESET_SHARE: Final = 0.7
-"""Of the failures, those that are noticed at once; the others take the timeout."""
+"""The share of failures that are noticed at once; the others take the whole timeout."""
 
 T = TypeVar("T")
 
 
 class Client(Protocol):
-    """The process that asks."""
+    """The process that sends the command."""
 
     @property
     def name(self) -> str: ...
     @property
     def is_dead(self) -> bool: ...
-    def touch(self) -> None:
-        """Something leaves the process."""
+    def on_send(self) -> None:
+        """A message leaves the process."""
 
     def kill(self) -> None:
-        """The process dies."""
+        """End the process at once."""
 
 
 class RoundTrip(Generic[T]):
-    """Sends a command as soon as it is made; ``answer`` is what the client gets to know."""
+    """Sends a command as soon as it is created; ``answer`` is what the client learns."""
 
     def __init__(
         self, world: World, mongod: Mongod, client: Client, operation: Callable[[], T]
@@ -55,21 +55,21 @@ class RoundTrip(Generic[T]):
         if client.is_dead:
             self.answer.cancel()
             return
-        client.touch()
-        world, weather = self._world, self._world.weather
+        client.on_send()
+        world, rates = self._world, self._world.fault_rates
         delay = world.latency_seconds()
-        if world.comes(weather.command_lost):
-            world.mishap("command lost")
+        if world.comes(rates.command_lost):
+            world.incident("command lost")
             self._fail()
             return
-        if world.comes(weather.command_late):
-            world.mishap("command late")
+        if world.comes(rates.command_late):
+            world.incident("command late")
             delay += world.chance.uniform(OPERATION_TIMEOUT_SECONDS, LATE_SECONDS_MAX)
             world.after(OPERATION_TIMEOUT_SECONDS, self._time_out)
         world.after(delay, self._arrive)
 
     def _arrive(self) -> None:
-        """The command is there; without a primary, the driver waits for one for a while."""
+        """Run the command; if there is no primary, the driver waits for one for a while."""
         if self._is_given_up:
             return
         if not self._mongod.replicas.is_up:
@@ -86,15 +86,15 @@ class RoundTrip(Generic[T]):
     def _find_no_primary(self) -> None:
         if not self._mongod.replicas.is_up:
             self._is_given_up = True
-            self._world.mishap("no primary")
+            self._world.incident("no primary")
             self._finish(ServerSelectionTimeoutError("no primary"), None)
 
     def _done(self, result: T) -> None:
         self._reply(None, result)
 
     def _reply(self, failure: PyMongoError | None, result: T | None) -> None:
-        if self._world.comes(self._world.weather.reply_lost):
-            self._world.mishap("reply lost")
+        if self._world.comes(self._world.fault_rates.reply_lost):
+            self._world.incident("reply lost")
             self._fail()
         else:
             self._world.after(self._world.latency_seconds(), self._finish, failure, result)
@@ -123,7 +123,7 @@ class RoundTrip(Generic[T]):
 
 
 class MajorityRoundTrip(RoundTrip[int]):
-    """A write, answered when a majority has so much of the log as the operation says."""
+    """A write, answered once a majority has the log up to the length the operation returns."""
 
     def _done(self, result: int) -> None:
         self._world.after(OPERATION_TIMEOUT_SECONDS, self._time_out)

@@ -1,4 +1,4 @@
-"""Many seeds on all cores: which of them failed, and how, and what went wrong in them all."""
+"""Many seeds on all cores: which of them failed and how, and a count of all incidents."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from dataclasses import dataclass, field
 from tests.simulation.simulation import simulate_many
 
 SEEDS_PER_PIECE = 50
-"""About half a second's work: a steady progress bar, and little talk between the processes."""
+"""About half a second's work: a steady progress bar, with little traffic between processes."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What some seeds came to."""
+    """The sums over a number of seeds."""
 
     seeds: int = 0
     steps: int = 0
     failures: list[tuple[int, list[str]]] = field(default_factory=list)
-    happened: Counter[str] = field(default_factory=Counter)
+    incidents: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Tally) -> None:
-        """Take in what other seeds came to."""
+        """Add the sums of other seeds."""
         self.seeds += other.seeds
         self.steps += other.steps
         self.failures += other.failures
-        self.happened += other.happened
+        self.incidents += other.incidents
 
 
 def run_piece(seeds: Sequence[int]) -> Tally:
-    """Live through some worlds in this process."""
+    """Run these seeds in this process."""
     tally = Tally()
-    # What a world leaves behind is collected between the pieces, not at every turn.
+    # Garbage is collected between pieces only, which is faster.
     gc.disable()
     try:
-        for story in simulate_many(seeds):
+        for result in simulate_many(seeds):
             tally.seeds += 1
-            tally.steps += story.steps
-            tally.happened += story.happened
-            if story.findings:
-                tally.failures.append((story.seed, story.findings))
+            tally.steps += result.steps
+            tally.incidents += result.incidents
+            if result.findings:
+                tally.failures.append((result.seed, result.findings))
     finally:
         gc.enable()
         gc.collect()
@@ -51,13 +51,13 @@ def run_piece(seeds: Sequence[int]) -> Tally:
 
 
 def run_seeds(first: int, count: int, processes: int | None = None) -> Iterator[Tally]:
-    """Live through ``count`` worlds on all cores; yields what each piece of them came to."""
+    """Run ``count`` worlds on all cores; yields the tally of each piece of them."""
     end = first + count
     pieces = [
         range(start, min(start + SEEDS_PER_PIECE, end))
         for start in range(first, end, SEEDS_PER_PIECE)
     ]
-    # A forked child would inherit the threads' locks of whatever else runs in a test.
+    # A forked child would inherit the locks of threads that other tests left running.
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes or os.cpu_count() or 1) as pool:
         yield from pool.imap_unordered(run_piece, pieces)

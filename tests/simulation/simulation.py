@@ -1,7 +1,7 @@
-"""One world from its beginning to its end: the plan is carried out, and then the auditor comes.
+"""One world from beginning to end: the plan is carried out, then the facts are audited.
 
-When the last fault is over, everything must come to rest within SETTLE_SECONDS_MAX: each request
-settled, though nobody helps. Then the workers are stopped in good order.
+Once the last fault is over, every request must be settled within SETTLE_SECONDS_MAX, without any
+help. Then the workers are stopped gracefully.
 """
 
 from __future__ import annotations
@@ -9,40 +9,38 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from tests.simulation.auditor import audit
 from tests.simulation.evidence import Fact, Poisonous
-from tests.simulation.faults import Targets, strike
-from tests.simulation.loop import GoesInCircles
+from tests.simulation.faults import Targets, inject
+from tests.simulation.loop import Livelock
 from tests.simulation.mongod import Mongod
 from tests.simulation.plan import Plan, plan_of
 from tests.simulation.process import Parts, Process, simulated_workers
 from tests.simulation.rabbit import Rabbit
 from tests.simulation.roundtrip import LATE_SECONDS_MAX
 from tests.simulation.workload import Edit
-from tests.simulation.world import CLOCK_START, Weather, World
+from tests.simulation.world import CLOCK_START, FaultRates, Tracer, World
 
 SETTLE_SECONDS_MAX: Final = 1000
-"""Above the longest timeouts of all, one after another; liveness is not a matter of luck."""
+"""More than the longest timeouts one after another, so that passing is no matter of luck."""
 STOP_SECONDS_MAX: Final = 60
-"""Above the drain time, and what closing the connections may take after it."""
+"""More than the drain time, and closing the connections after it."""
 RESTART_SECONDS: Final = 1
 EDIT_RETRY_SECONDS: Final = 0.05
 
-Teller = Callable[[float, str, str], None]
-
 
 @dataclass(frozen=True, slots=True)
-class Story:
-    """What a seed came to."""
+class Result:
+    """What came of one seed."""
 
     seed: int
     findings: list[str]
-    happened: Counter[str]
-    diary: list[Fact]
+    incidents: Counter[str]
+    journal: list[Fact]
     steps: int
 
 
@@ -50,11 +48,11 @@ class Simulation:
     """A world with its servers and its workers."""
 
     def __init__(
-        self, seed: int, parts: Parts, tell: Teller | None = None, plan: Plan | None = None
+        self, seed: int, parts: Parts, trace: Tracer | None = None, plan: Plan | None = None
     ) -> None:
         self._plan = plan or plan_of(seed)
         self._parts = parts
-        self._world = World(seed, tell)
+        self._world = World(seed, trace)
         self._mongod = Mongod(self._world, self._plan.movies)
         self._rabbit = Rabbit(
             self._world,
@@ -62,50 +60,50 @@ class Simulation:
             nack_is_failure=self._plan.nack_is_failure,
         )
         self._processes: list[Process] = []
-        self._lives: Counter[int] = Counter()
+        self._starts: Counter[int] = Counter()
         self._is_over = False
         self._failures: list[str] = []
 
-    def run(self, seed: int) -> Story:
-        """Live through it."""
+    def run(self, seed: int) -> Result:
+        """Run it to its end, and audit it."""
         random.seed(seed)  # For the jitter of tenacity and of the worker's backoff.
         loop = self._world.loop
         try:
             loop.run_until_complete(self._live())
-        except GoesInCircles as failure:
+        except Livelock as failure:
             self._failures.append(f"{self._rabbit.unsettled} are never settled: {failure}")
         finally:
             loop.run_until_complete(self._end())
-        findings = [*self._failures, *audit(self._world.diary, CLOCK_START)]
-        return Story(
-            seed, findings, self._world.happened, self._world.diary, self._world.loop.steps
+        findings = [*self._failures, *audit(self._world.journal, CLOCK_START)]
+        return Result(
+            seed, findings, self._world.incidents, self._world.journal, self._world.loop.steps
         )
 
     async def _live(self) -> None:
         world, plan = self._world, self._plan
         targets = Targets(world, self._mongod, self._rabbit, self._processes)
-        world.weather = plan.weather
+        world.fault_rates = plan.fault_rates
         world.poison = plan.poison
         for request_id in plan.poison:
-            world.note(Poisonous(world.now_seconds, request_id))
+            world.record(Poisonous(world.now_seconds, request_id))
         for number in range(plan.workers):
             self._processes.append(self._start(number))
-        for sending in plan.sendings:
-            world.after(sending.at_seconds, self._rabbit.send, sending.body, sending.reply_to)
+        for request in plan.requests:
+            world.after(request.at_seconds, self._rabbit.send, request.body, request.reply_to)
         for edit in plan.edits:
             world.after(edit.at_seconds, self._edit, edit)
         for fault in plan.faults:
-            world.after(fault.at_seconds, strike, fault, targets)
+            world.after(fault.at_seconds, inject, fault, targets)
         await asyncio.sleep(plan.end_seconds)
-        world.weather = Weather()
-        world.say("world", "nothing goes wrong any more")
-        await self._come_to_rest()
+        world.fault_rates = FaultRates()
+        world.trace("world", "faults end")
+        await self._until_all_settled()
         self._is_over = True
         for process in self._processes:
             process.stop()
         if not await self._all_end(STOP_SECONDS_MAX):
             self._failures.append("a worker did not stop")
-        # What got stuck on its way may still do harm when everybody has gone home.
+        # A command that was delayed on the network may still do harm after the workers stopped.
         await asyncio.sleep(LATE_SECONDS_MAX)
 
     async def _all_end(self, seconds_max: float) -> bool:
@@ -114,33 +112,33 @@ class Simulation:
         return not still_running
 
     async def _end(self) -> None:
-        """Nothing is left behind: neither a task nor what it would say about its sudden end."""
+        """End every task, so that none is left to complain about its sudden end."""
         self._is_over = True
-        self._world.weather = Weather()
+        self._world.fault_rates = FaultRates()
         for process in self._processes:
             process.kill()
         await self._all_end(STOP_SECONDS_MAX)
 
-    async def _come_to_rest(self) -> None:
-        at_rest = asyncio.Event()
+    async def _until_all_settled(self) -> None:
+        all_settled = asyncio.Event()
 
         def look() -> None:
             if not self._rabbit.unsettled:
-                at_rest.set()
+                all_settled.set()
 
         self._rabbit.on_settled = look
         look()
         try:
             async with asyncio.timeout(SETTLE_SECONDS_MAX):
-                await at_rest.wait()
+                await all_settled.wait()
         except TimeoutError:
             self._failures.append(
                 f"{self._rabbit.unsettled} are never settled within {SETTLE_SECONDS_MAX} s"
             )
 
     def _start(self, number: int) -> Process:
-        self._lives[number] += 1
-        name = f"worker {number}.{self._lives[number]}"
+        self._starts[number] += 1
+        name = f"worker {number}.{self._starts[number]}"
         process = Process(self._world, self._mongod, self._rabbit, name, self._parts)
         process.start(self._plan.batch_size, lambda process: self._on_end(number, process))
         return process
@@ -159,26 +157,26 @@ class Simulation:
         if not self._mongod.replicas.is_up:
             self._mongod.replicas.when_up(lambda: self._edit(edit))
         elif self._mongod.write(edit.key, edit.change):
-            self._world.mishap(f"edit: {edit.what}")
+            self._world.incident(f"edit: {edit.what}")
         else:
             self._world.after(EDIT_RETRY_SECONDS, self._edit, edit)
 
 
 def simulate(
-    seed: int, parts: Parts | None = None, tell: Teller | None = None, plan: Plan | None = None
-) -> Story:
-    """Live through the world of one seed; ``tell`` hears every step of it.
+    seed: int, parts: Parts | None = None, trace: Tracer | None = None, plan: Plan | None = None
+) -> Result:
+    """Run the world of one seed; ``trace`` is called with every step of it.
 
-    With a plan of its own, the seed only decides whose turn it is.
+    With a plan given, the seed decides only the order of callbacks.
     """
     parts = parts or Parts()
-    with simulated_workers(parts, is_told=tell is not None):
-        return Simulation(seed, parts, tell, plan).run(seed)
+    with simulated_workers(parts, is_traced=trace is not None):
+        return Simulation(seed, parts, trace, plan).run(seed)
 
 
-def simulate_many(seeds: Iterable[int], parts: Parts | None = None) -> Iterable[Story]:
-    """Live through one world after another."""
+def simulate_many(seeds: Iterable[int], parts: Parts | None = None) -> Iterable[Result]:
+    """Run one world after another."""
     parts = parts or Parts()
-    with simulated_workers(parts, is_told=False):
+    with simulated_workers(parts, is_traced=False):
         for seed in seeds:
             yield Simulation(seed, parts).run(seed)

@@ -1,9 +1,9 @@
 """The worker's store on a simulated replica set: the same commands, through a simulated network.
 
-Speaks to the server in the worker's own documents, updates and errors (``documents`` and
-``driver_failures`` of ``worker.store`` are the real ones), and follows the real store in what it
-does when: reads of both collections at once, one transaction for a commit, a commit that is sent
-again while its result is unknown, and one that runs to its end though nobody waits for it any more.
+Uses the worker's own documents, updates and errors (``documents`` and ``driver_failures`` of
+``worker.store`` are the real ones), and follows the order of the real store's commands: both
+collections are read concurrently, a commit is one transaction that is committed again while its
+result is unknown, and it runs to its end even if its caller has been cancelled.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SimulatedStore:
     """What ``worker.service.runtime`` and ``worker.service.recording`` need of the store."""
 
     ledger_is_read_locally = False
-    """For the simulator's own tests: a ledger entry that no majority has may still be undone."""
+    """For a mutation: without a majority a ledger entry may still be rolled back."""
 
     def __init__(self, world: World, mongod: Mongod, client: Client) -> None:
         self.world = world
@@ -46,7 +46,7 @@ class SimulatedStore:
         self._commits: set[asyncio.Task[None]] = set()
 
     async def prepare(self) -> None:
-        """The collections are there; so it is enough to have asked."""
+        """Ask the server, and nothing else: the collections exist."""
         with translated_failures():
             await self._ask(self.mongod.ping)
 
@@ -58,12 +58,12 @@ class SimulatedStore:
         """There is nothing to close."""
 
     def kill(self) -> None:
-        """The process is gone, and its commits under way with it."""
+        """End the commits that are in flight, as the process is gone."""
         for commit in self._commits:
             commit.cancel()
 
     async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Snapshot:
-        """Read what is stored under these ids, from either collection at a time of its own."""
+        """Read what is stored under these ids, each collection at a time of its own."""
         keys = [key for movie_id in sorted(movie_ids) for key in documents.movie_keys(movie_id)]
         with translated_failures():
             movies, ledger = await asyncio.gather(
@@ -72,12 +72,12 @@ class SimulatedStore:
         outcomes = _outcomes(ledger)
         for name, since in self.world.poison.items():
             if name in request_ids and (since == "at once" or name in outcomes):
-                self.world.mishap("poison")
+                self.world.incident("poison")
                 self.world.after(0, self._client.kill)
         return Snapshot(documents.movies_by_id(movies), outcomes)
 
     async def newest_outcomes(self, request_ids: Collection[str]) -> dict[str, OutcomeEvent]:
-        """What is recorded by now, once a majority has it."""
+        """What is recorded, once a majority has it."""
         found: list[Document] = []
 
         def look() -> int:
@@ -113,7 +113,7 @@ class SimulatedStore:
         await asyncio.shield(task)
 
     async def abort_abandoned_transactions(self) -> None:
-        """End the transactions that nobody works on."""
+        """Abort the transactions that have been idle for long."""
         with translated_failures():
             await self._ask(lambda: self.mongod.abort_idle(ABANDONED_AFTER_SECONDS))
 
@@ -123,7 +123,7 @@ class SimulatedStore:
             try:
                 await self.write(transaction, bookings, outcomes)
             except (PyMongoError, Conflict):
-                # Should this be lost, the transaction stays open, and in everybody's way.
+                # If this is lost, the transaction stays open and blocks others.
                 with suppress(PyMongoError):
                     await self._ask(lambda: self.mongod.abort(transaction))
                 raise
@@ -140,7 +140,7 @@ class SimulatedStore:
             updates = [documents.booking_update(booking) for booking in bookings]
             matched = await self._ask(lambda: self.mongod.update(transaction, updates))
             if matched != len(bookings):
-                self.world.happened["filter matched nothing"] += 1
+                self.world.incidents["filter matched nothing"] += 1
                 raise Conflict(f"{len(bookings) - matched} movies were changed meanwhile")
         if outcomes:
             entries = [documents.ledger_document(outcome) for outcome in outcomes]
@@ -155,18 +155,18 @@ class SimulatedStore:
                     UNKNOWN_RESULT
                 ):
                     raise
-                self.world.mishap("commit result unknown")
+                self.world.incident("commit result unknown")
                 if attempt == COMMIT_ATTEMPTS:
                     raise StoreUnusable("the result of a commit is not known") from failure
             else:
                 return
 
     def _ask(self, operation: Callable[[], T]) -> asyncio.Future[T]:
-        """One command, done on the server if it gets there."""
+        """Send one command, which runs if it reaches the server."""
         return RoundTrip(self.world, self.mongod, self._client, operation).answer
 
     def ask_majority(self, operation: Callable[[], int]) -> asyncio.Future[int]:
-        """One command whose answer waits until a majority has that much of the log."""
+        """Send one command that is answered once a majority has that much of the log."""
         return MajorityRoundTrip(self.world, self.mongod, self._client, operation).answer
 
 

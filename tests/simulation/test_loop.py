@@ -1,4 +1,4 @@
-"""The event loop: whose turn it is comes from chance, and time passes only when nobody has one."""
+"""The event loop: the order is random, and time passes only when nothing is ready."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextvars import copy_context
 
 import pytest
 
-from tests.simulation.loop import HOME, STEPS_MAX, GoesInCircles, SimulatedLoop
+from tests.simulation.loop import OWNER, STEPS_MAX, Livelock, SimulatedLoop
 
 
 def new_loop(seed: int = 1) -> SimulatedLoop:
@@ -17,7 +17,7 @@ def new_loop(seed: int = 1) -> SimulatedLoop:
 
 
 def order_of(seed: int) -> list[int]:
-    """In which order ten tasks, which all could go on, take their three turns each."""
+    """The order in which ten ready tasks take three turns each."""
     turns: list[int] = []
 
     async def take_turns(number: int) -> None:
@@ -32,7 +32,7 @@ def order_of(seed: int) -> list[int]:
     return turns
 
 
-def test_the_seed_decides_whose_turn_it_is() -> None:
+def test_the_seed_decides_the_order_of_callbacks() -> None:
     assert order_of(1) == order_of(1)
     assert len({tuple(order_of(seed)) for seed in range(20)}) == 20
     assert sorted(order_of(1)) == sorted([*range(10)] * 3)
@@ -51,7 +51,7 @@ def test_time_jumps_to_the_next_timer() -> None:
     assert loop.run_until_complete(sleep_twice()) == [3600, 3600.5]
 
 
-def test_a_timer_that_is_cancelled_does_not_go_off() -> None:
+def test_a_cancelled_timer_does_not_fire() -> None:
     loop = new_loop()
     gone_off: list[str] = []
 
@@ -64,7 +64,7 @@ def test_a_timer_that_is_cancelled_does_not_go_off() -> None:
     assert gone_off == ["kept"]
 
 
-def test_a_timeout_is_one_in_simulated_time() -> None:
+def test_a_timeout_passes_in_simulated_time() -> None:
     async def wait_too_long() -> None:
         async with asyncio.timeout(60):
             await asyncio.Event().wait()
@@ -73,7 +73,7 @@ def test_a_timeout_is_one_in_simulated_time() -> None:
         new_loop().run_until_complete(wait_too_long())
 
 
-def test_what_belongs_to_a_paused_process_waits_and_then_goes_on() -> None:
+def test_a_paused_process_waits_and_then_continues() -> None:
     loop = new_loop()
     ticks: list[float] = []
 
@@ -84,7 +84,7 @@ def test_what_belongs_to_a_paused_process_waits_and_then_goes_on() -> None:
 
     async def pause_it() -> None:
         context = copy_context()
-        context.run(HOME.set, "a process")
+        context.run(OWNER.set, "a process")
         ticking = loop.create_task(tick(), context=context)
         await asyncio.sleep(2.5)
         loop.pause("a process")
@@ -97,18 +97,18 @@ def test_what_belongs_to_a_paused_process_waits_and_then_goes_on() -> None:
     assert ticks == [1, 2, 12.5, 13.5]
 
 
-def test_a_world_without_an_end_is_noticed() -> None:
+def test_a_livelock_is_detected() -> None:
     async def spin() -> None:
         for _ in itertools.count():
             await asyncio.sleep(0)
 
     loop = new_loop()
-    with pytest.raises(GoesInCircles):
+    with pytest.raises(Livelock):
         loop.run_until_complete(spin())
     assert loop.steps > STEPS_MAX
 
 
-def test_tasks_have_the_same_place_in_a_set_in_every_run() -> None:
+def test_tasks_hash_alike_in_every_run() -> None:
     async def hashes() -> list[int]:
         tasks = [asyncio.create_task(asyncio.sleep(0)) for _ in range(5)]
         await asyncio.gather(*tasks)

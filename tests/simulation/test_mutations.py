@@ -1,4 +1,4 @@
-"""A worker that breaks one rule is found out, within the seeds of an ordinary run of the tests."""
+"""A worker that breaks one rule is caught within the seeds of an ordinary test run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.mutations import MUTATIONS
 from tests.simulation.process import Parts
 from tests.simulation.simulation import simulate, simulate_many
-from tests.simulation.test_worlds import SEEDS
+from tests.simulation.test_simulation import SEEDS
 
 CAUGHT_BY: Final = {
     "ack before publish": "I4: acknowledged",
@@ -23,17 +23,17 @@ CAUGHT_BY: Final = {
     "ledger entries after the transaction": "I2, I6",
     "ledger entries before the transaction": "was never true",
     "a local instead of a majority read of the ledger": "I4: announced, but no majority",
-    "ok taken for success": "was never true",
+    "ok treated as success": "was never true",
 }
-"""What the auditor says of each, among other things."""
+"""One of the auditor's findings for each mutation."""
 
 
 def caught_at(parts: Parts, by: str) -> int | None:
-    """The first seed at which the auditor says so."""
+    """The first seed with this finding."""
     gc.collect()
-    for story in simulate_many(range(SEEDS), parts):
-        if any(by in finding for finding in story.findings):
-            return story.seed
+    for result in simulate_many(range(SEEDS), parts):
+        if any(by in finding for finding in result.findings):
+            return result.seed
     return None
 
 
@@ -42,7 +42,7 @@ def test_a_worker_that_breaks_a_rule_is_caught(name: str) -> None:
     assert caught_at(MUTATIONS[name], CAUGHT_BY[name]) is not None
 
 
-def test_the_real_worker_is_real_again_afterwards() -> None:
+def test_a_mutation_is_undone_afterwards() -> None:
     name = "no version in the filter"
     seed = caught_at(MUTATIONS[name], CAUGHT_BY[name])
     assert seed is not None

@@ -1,7 +1,7 @@
-"""What is on sale, what is asked for, and what others do to the catalogue meanwhile.
+"""The movies, the requests for them, and the edits that others make to the movies meanwhile.
 
-Everything is drawn from a given chance, and nothing here knows the worker: a request is bytes, a
-movie is a document, an edit is a function from one document to the next.
+Everything is drawn from a given random generator, and nothing here knows the worker: a request is
+bytes, a movie is a document, an edit is a function from one document to the next.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Change = Callable[[Document | None], Document | None]
 SLOT_IDS: Final = (0, 1, 2, 3, 7)
 UNKNOWN_SLOT_ID: Final = 9
 UNREADABLE: Final = (b"", b"nonsense", b"[1]", b'{"requestId": 5}', b'{"requestId": "no spaces"}')
-FAULTS: Final[Sequence[tuple[str, object]]] = (
+INVALID_VALUES: Final[Sequence[tuple[str, object]]] = (
     ("numberOfPeople", 0),
     ("numberOfPeople", "2"),
     ("timeSlotId", True),
@@ -35,8 +35,8 @@ FAULTS: Final[Sequence[tuple[str, object]]] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
-    """A request that a publisher sends."""
+class ScheduledRequest:
+    """A request, and when a publisher sends it."""
 
     at_seconds: float
     body: bytes
@@ -45,7 +45,7 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A change of one movie by somebody else; None stands for a movie that does not exist."""
+    """A change of one movie by another program; None stands for a movie that does not exist."""
 
     at_seconds: float
     key: object
@@ -54,7 +54,7 @@ class Edit:
 
 
 def draw_movies(chance: Random, count: int) -> dict[object, Document]:
-    """Movies with few seats, written as various programs write them."""
+    """Movies with few seats, stored as various programs store them."""
     movies = [_movie(chance, number) for number in range(count)]
     return {movie["_id"]: movie for movie in movies}
 
@@ -76,25 +76,25 @@ def _slot(chance: Random, slot_id: int) -> Document:
     return slot
 
 
-def draw_sendings(
+def draw_requests(
     chance: Random, movies: Sequence[Document], count: int, horizon_seconds: float
-) -> list[Sending]:
-    """Requests, some of them several times, and some ids for several things."""
-    sendings: list[Sending] = []
+) -> list[ScheduledRequest]:
+    """Requests, some of them repeated, and some ids reused with other content."""
+    requests: list[ScheduledRequest] = []
     for number in range(count):
         request = _request(chance, f"r{number}", movies, horizon_seconds)
         at_seconds = horizon_seconds * chance.random()
         for body in _bodies(chance, request, movies, horizon_seconds):
             reply_to = "replies" if chance.random() < 0.05 else None
-            sendings.append(Sending(at_seconds, body, reply_to))
+            requests.append(ScheduledRequest(at_seconds, body, reply_to))
             at_seconds += horizon_seconds * chance.random() * chance.choice((0.01, 1))
-    return sendings
+    return requests
 
 
 def _request(
     chance: Random, request_id: str, movies: Sequence[Document], horizon_seconds: float
 ) -> Document:
-    # The first movie is the one that everybody wants.
+    # The first movie is the hot one.
     movie = movies[0] if chance.random() < 0.5 else chance.choice(movies)
     slots = [slot["id"] for slot in movie["timeSlots"]]
     request = {
@@ -106,7 +106,7 @@ def _request(
     if chance.random() < 0.1:
         request["expiresAt"] = _moment(horizon_seconds * chance.uniform(-0.5, 2))
     if chance.random() < 0.07:
-        name, value = chance.choice(FAULTS)
+        name, value = chance.choice(INVALID_VALUES)
         request[name] = value
     return request
 
@@ -118,7 +118,7 @@ def _moment(at_seconds: float) -> str:
 def _bodies(
     chance: Random, request: Document, movies: Sequence[Document], horizon_seconds: float
 ) -> Iterator[bytes]:
-    """The request, again and again, and now and then another one under the same id."""
+    """The request, perhaps repeated, sometimes with other content under the same id."""
     if chance.random() < 0.03:
         yield chance.choice(UNREADABLE)
     yield json.dumps(request).encode()
@@ -148,14 +148,14 @@ def draw_edits(
         edits.append(Edit(at_seconds, movie["_id"], what, change))
         if what in _UNDONE_BY_THEMSELVES:
             at_seconds += busy_seconds * 0.3 * chance.random()
-            edits.append(Edit(at_seconds, movie["_id"], f"{what} no more", change))
+            edits.append(Edit(at_seconds, movie["_id"], f"{what}, undone", change))
     return edits
 
 
-def appearance(chance: Random, movie: Document, horizon_seconds: float) -> Edit:
-    """The movie appears in mid-flight."""
+def insertion(chance: Random, movie: Document, horizon_seconds: float) -> Edit:
+    """A movie that is inserted while requests for it are in flight."""
     at_seconds = horizon_seconds * chance.random()
-    return Edit(at_seconds, movie["_id"], "movie appears", lambda before: before or movie)
+    return Edit(at_seconds, movie["_id"], "movie inserted", lambda before: before or movie)
 
 
 def _on_existing(change: Callable[[Document], Document]) -> Change:
@@ -175,7 +175,7 @@ def _raising_the_version(change: Change) -> Change:
 
 
 def _capacity(chance: Random) -> Callable[[Document], Document]:
-    """Another capacity for one slot, but none below what is booked there."""
+    """Another capacity for one slot, never below what is booked there."""
     picked, capacity = chance.random(), chance.randint(0, 10)
 
     def change(movie: Document) -> Document:
@@ -187,7 +187,7 @@ def _capacity(chance: Random) -> Callable[[Document], Document]:
 
 
 def _order(chance: Random) -> Callable[[Document], Document]:
-    """The time slots in another order; a position means nothing."""
+    """The time slots in another order: their position means nothing."""
     seed = chance.random()
 
     def change(movie: Document) -> Document:
@@ -198,7 +198,7 @@ def _order(chance: Random) -> Callable[[Document], Document]:
     return change
 
 
-def _another_slot(chance: Random) -> Callable[[Document], Document]:
+def _slot_added(chance: Random) -> Callable[[Document], Document]:
     slot = _slot(chance, chance.choice((*SLOT_IDS, UNKNOWN_SLOT_ID)))
 
     def change(movie: Document) -> Document:
@@ -209,7 +209,7 @@ def _another_slot(chance: Random) -> Callable[[Document], Document]:
     return change
 
 
-def _one_slot_less(chance: Random) -> Callable[[Document], Document]:
+def _slot_removed(chance: Random) -> Callable[[Document], Document]:
     picked = chance.random()
 
     def change(movie: Document) -> Document:
@@ -225,7 +225,7 @@ def _title(_chance: Random) -> Callable[[Document], Document]:
 
 
 def _unusable(chance: Random) -> Callable[[Document], Document]:
-    """A number that is none, or two slots with one id; the next such edit mends it."""
+    """Text for a capacity, or two slots with one id; the next such edit repairs it."""
     is_text = chance.random() < 0.5
 
     def change(movie: Document) -> Document:
@@ -243,7 +243,7 @@ def _unusable(chance: Random) -> Callable[[Document], Document]:
 
 
 def _freeze(_chance: Random) -> Callable[[Document], Document]:
-    """The owner's own validator lets nobody book this movie, until it is thawed."""
+    """Another validator refuses any booking of this movie; the next such edit ends that."""
 
     def change(movie: Document) -> Document:
         if "frozen" in movie:
@@ -269,8 +269,8 @@ _CHANGES: Final[dict[str, Callable[[Random], Callable[[Document], Document]]]] =
     "another capacity": _capacity,
     "order of slots": _order,
     "another order of slots": _order,
-    "another slot": _another_slot,
-    "one slot less": _one_slot_less,
+    "slot added": _slot_added,
+    "slot removed": _slot_removed,
     "title": _title,
     "unusable": _unusable,
     "frozen": _freeze,

@@ -1,6 +1,6 @@
-"""What all parts of a simulated world share: its chance, its time, its weather and its diary.
+"""What all parts of a simulated world share: randomness, time, fault rates and the journal.
 
-Everything random comes from here, so a seed is a whole story. Knows neither workers nor servers.
+All randomness comes from here, so a seed determines a whole run. Knows neither workers nor servers.
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ from typing import Final, TypeVarTuple
 
 from tests.simulation.evidence import Fact
 from tests.simulation.loop import SimulatedLoop
-from tests.simulation.telling import told
+from tests.simulation.trace import described
 
 CLOCK_START: Final = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
-"""What every clock shows when a world begins."""
+"""The time on every clock when a world begins."""
 
 QUICK_SECONDS: Final = 0.004
-"""Most messages take up to so long on their way."""
+"""The longest that most messages are in flight."""
 SLOW_SECONDS: Final = 0.2
 SLOW_SHARE: Final = 0.03
+
+Tracer = Callable[[float, str, str], None]
+"""Called with the time in seconds, who did something, and what it was."""
 
 Ts = TypeVarTuple("Ts")
 
 
 @dataclass(slots=True)
-class Weather:
-    """How likely each mishap is at the moment, from 0 to 1; calm unless a world says otherwise."""
+class FaultRates:
+    """How likely each fault of a message is at the moment, from 0 (the default) to 1."""
 
     command_lost: float = 0.0
     reply_lost: float = 0.0
@@ -41,52 +44,52 @@ class Weather:
 
 
 class World:
-    """One world: made from a seed, and told step by step to whoever wants to hear it."""
+    """One world, made from a seed; a tracer is called with each of its steps."""
 
-    def __init__(self, seed: int, tell: Callable[[float, str, str], None] | None = None) -> None:
+    def __init__(self, seed: int, trace: Tracer | None = None) -> None:
         self.chance = random.Random(seed)
-        self.loop = SimulatedLoop(self.chance.random)  # type: ignore[abstract]  # All that is needed.
-        self.weather = Weather()
-        self.diary: list[Fact] = []
-        self.happened: Counter[str] = Counter()
+        self.loop = SimulatedLoop(self.chance.random)  # type: ignore[abstract]  # Has all that asyncio needs.
+        self.fault_rates = FaultRates()
+        self.journal: list[Fact] = []
+        self.incidents: Counter[str] = Counter()
         self.poison: Mapping[str, str] = {}
-        """From when on a request kills whoever handles it, by its id."""
-        self.is_told = tell is not None
-        self._tell = tell
+        """From when on a request kills any worker that handles it, by request id."""
+        self.is_traced = trace is not None
+        self._trace = trace
         self.outside = Context()
 
     @property
     def now_seconds(self) -> float:
-        """Since the world began."""
+        """Seconds since the world began."""
         return self.loop.time()
 
     def clock(self) -> datetime:
-        """What the workers take for the time."""
+        """The time on the workers' clocks."""
         return CLOCK_START + timedelta(seconds=self.loop.time())
 
-    def note(self, fact: Fact) -> None:
-        """Write down what can be seen from outside."""
-        self.diary.append(fact)
-        if self.is_told:
-            self.say(*told(fact))
+    def record(self, fact: Fact) -> None:
+        """Add a fact to the journal."""
+        self.journal.append(fact)
+        if self.is_traced:
+            self.trace(*described(fact))
 
-    def say(self, who: str, what: str) -> None:
-        """Tell a step of the story."""
-        if self._tell is not None:
-            self._tell(self.loop.time(), who, what)
+    def trace(self, who: str, what: str) -> None:
+        """Report a step to the tracer, if there is one."""
+        if self._trace is not None:
+            self._trace(self.loop.time(), who, what)
 
-    def mishap(self, kind: str, who: str = "") -> None:
-        """Count something that went wrong, anywhere or with somebody."""
-        self.happened[kind] += 1
-        if self.is_told:
-            self.say("!", f"{kind} {who}")
+    def incident(self, kind: str, who: str = "") -> None:
+        """Count something that went wrong; ``who`` says where, if that matters."""
+        self.incidents[kind] += 1
+        if self.is_traced:
+            self.trace("!", f"{kind} {who}")
 
     def comes(self, likelihood: float) -> bool:
-        """Whether something of this likelihood happens now."""
+        """Draw whether something of this likelihood happens now."""
         return likelihood > 0 and self.chance.random() < likelihood
 
     def latency_seconds(self) -> float:
-        """How long the next message is on its way."""
+        """Draw how long the next message is in flight."""
         chance = self.chance.random()
         if chance < SLOW_SHARE:
             return SLOW_SECONDS * self.chance.random()
@@ -95,5 +98,5 @@ class World:
     def after(
         self, delay_seconds: float, callback: Callable[[*Ts], object], *arguments: *Ts
     ) -> None:
-        """Run something that belongs to no worker, and so is neither paused nor killed with one."""
+        """Run something that belongs to no worker, so is neither paused nor killed with one."""
         self.loop.call_later(delay_seconds, callback, *arguments, context=self.outside)

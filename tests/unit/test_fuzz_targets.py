@@ -1,6 +1,6 @@
-"""The targets of the fuzzers in every run: all seeds, and what hypothesis makes of them.
+"""The fuzz targets in every test run: with all seeds, and with what hypothesis makes of them.
 
-`make fuzz` does the same for as long as one likes, guided by what the code does with an input.
+``make fuzz`` runs them for as long as one likes, guided by the coverage of the code.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts import messages
-from tests.fuzz.seeds import SEEDS, WORDS
+from tests.fuzz.seeds import DICTIONARY, SEEDS
 from tests.fuzz.targets import TARGETS
 from worker import redaction
-from worker.broker.wire import decoding as reading
+from worker.broker.wire import decoding
 from worker.commands import movie_file
 from worker.rules import decision
 from worker.rules.snapshot import TimeSlot
 
-PIECES: Final = tuple(word.encode() for word in WORDS)
+PIECES: Final = tuple(word.encode() for word in DICTIONARY)
 
 
 @st.composite
 def changed(draw: st.DrawFn, target: str) -> bytes:
-    """A seed with something cut out, doubled, put in or overwritten, at up to three places."""
+    """A seed with bytes removed, doubled, inserted or overwritten at up to three places."""
     data = draw(st.sampled_from(SEEDS[target]))
     for _ in range(draw(st.integers(1, 3))):
         start, end = sorted(draw(st.tuples(*[st.integers(0, len(data))] * 2)))
@@ -44,12 +44,12 @@ def try_all_seeds(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_must_hold_of_a_target_holds_for_every_seed(target: str) -> None:
+def test_a_target_holds_for_every_seed(target: str) -> None:
     try_all_seeds(target)
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_must_hold_of_a_target_holds_for_any_bytes(target: str) -> None:
+def test_a_target_holds_for_any_bytes(target: str) -> None:
     @given(st.binary(max_size=300))
     def holds(data: bytes) -> None:
         TARGETS[target](data)
@@ -58,7 +58,7 @@ def test_what_must_hold_of_a_target_holds_for_any_bytes(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_what_must_hold_of_a_target_holds_for_seeds_that_were_changed(target: str) -> None:
+def test_a_target_holds_for_changed_seeds(target: str) -> None:
     @given(changed(target))
     def holds(data: bytes) -> None:
         TARGETS[target](data)
@@ -79,7 +79,7 @@ MISTAKES: Final[dict[str, tuple[str, object, str, object]]] = {
         *("requests", messages, "_RFC3339"),
         re.compile(messages._RFC3339.pattern.replace("[0-5]", r"\d"), re.ASCII),
     ),
-    "a number that is none": (
+    "infinity taken for a number": (
         "requests",
         messages,
         "pydantic_core",
@@ -91,15 +91,15 @@ MISTAKES: Final[dict[str, tuple[str, object, str, object]]] = {
         "seats_available",
         property(one_seat_too_many),
     ),
-    "the id alone makes a repetition": (
+    "the id alone identifies a repeated request": (
         "decisions",
         decision,
         "_content_of",
         lambda message: message.request_id,
     ),
-    "text that has to be UTF-8": (
+    "text that must be UTF-8": (
         "deliveries",
-        reading,
+        decoding,
         "_text",
         lambda data, at: (at + 1 + data[at], data[at + 1 : at + 1 + data[at]].decode()),
     ),
@@ -116,7 +116,7 @@ MISTAKES: Final[dict[str, tuple[str, object, str, object]]] = {
         re.compile("(no)(thing)"),
     ),
 }
-"""A target, and a piece of the code with what a mistake would have made of it."""
+"""A target, and the code to replace: object, attribute and mistaken value."""
 
 
 @pytest.mark.parametrize(("target", "place", "name", "mistake"), MISTAKES.values(), ids=MISTAKES)

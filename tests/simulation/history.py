@@ -1,7 +1,7 @@
-"""What the auditor writes down as it goes: what was asked for, and what the primary has stored.
+"""What the auditor keeps as it goes: the requests that were sent, and the primary's writes.
 
-Says of each write whether it was allowed: whether its bookings are those of its ledger entries, and
-whether each of these was true of a movie that a majority had while its request was under way.
+Checks each write as it comes: its bookings must be those of its ledger entries, and each entry must
+have been true of a movie that a majority had while the request was in flight.
 """
 
 from __future__ import annotations
@@ -22,69 +22,71 @@ from tests.simulation.evidence import (
     Written,
 )
 from tests.simulation.oracle import (
+    Request,
     Verdict,
-    Wish,
     is_malformed,
     is_recorded_as,
     number,
-    read,
+    parsed,
+    recorded_verdict,
     seats_left,
     slots_of,
-    told,
     verdict,
 )
 
 STALE_SECONDS_MAX: Final = 10
-"""How far behind a majority read may be: that long a primary without a majority believes in itself
-(MongoDB's default ``electionTimeoutMillis``)."""
+"""How far behind a majority read may be: a primary that has lost its majority steps down after this
+time (MongoDB's default ``electionTimeoutMillis``)."""
 
 
 class Requests:
-    """What publishers have sent."""
+    """The requests that publishers have sent."""
 
     def __init__(self) -> None:
         self.bodies: dict[int, bytes] = {}
         self.first_sent: dict[str, float] = {}
-        self.wishes: defaultdict[str, list[Wish]] = defaultdict(list)
+        self.by_id: defaultdict[str, list[Request]] = defaultdict(list)
         self.failures: Counter[str] = Counter()
         self.poisonous: set[str] = set()
-        self._read: dict[bytes, Wish | None] = {}
+        self._parsed: dict[bytes, Request | None] = {}
 
-    def wish(self, body: bytes) -> Wish | None:
-        """What this body asks for."""
-        if body not in self._read:
-            self._read[body] = read(body)
-        return self._read[body]
+    def parsed(self, body: bytes) -> Request | None:
+        """The request in this body; None if there is none."""
+        if body not in self._parsed:
+            self._parsed[body] = parsed(body)
+        return self._parsed[body]
 
-    def take_sent(self, fact: Sent) -> None:
-        """A request, new or repeated."""
+    def on_sent(self, fact: Sent) -> None:
+        """Keep a request, new or repeated."""
         self.bodies[fact.message] = fact.body
-        wish = self.wish(fact.body)
-        if wish is not None:
-            self.first_sent.setdefault(wish.request_id, fact.at_seconds)
-            self.wishes[wish.request_id].append(wish)
+        request = self.parsed(fact.body)
+        if request is not None:
+            self.first_sent.setdefault(request.request_id, fact.at_seconds)
+            self.by_id[request.request_id].append(request)
 
-    def take_poisonous(self, fact: Poisonous) -> None:
-        """A request that kills."""
+    def on_poisonous(self, fact: Poisonous) -> None:
+        """Keep the id of a request that may kill its worker."""
         self.poisonous.add(fact.request_id)
 
-    def take_delivered(self, fact: Delivered) -> None:
-        """How often a delivery has failed."""
-        wish = self.wish(self.bodies[fact.message])
-        if wish is not None:
-            self.failures[wish.request_id] = max(self.failures[wish.request_id], fact.failures)
+    def on_delivered(self, fact: Delivered) -> None:
+        """Keep how often the deliveries of a request have failed."""
+        request = self.parsed(self.bodies[fact.message])
+        if request is not None:
+            self.failures[request.request_id] = max(
+                self.failures[request.request_id], fact.failures
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Both collections after so many writes, by the names that requests use."""
+    """Both collections after a write, keyed by the ids that requests use."""
 
     movies: Mapping[str, Document]
     ledger: Mapping[str, Document]
 
 
-class Books:
-    """The log of writes, and how much of it a majority had when."""
+class WriteHistory:
+    """The log of writes, and how much of it a majority had at each time."""
 
     def __init__(self, requests: Requests, clock_start: datetime) -> None:
         self._requests = requests
@@ -96,24 +98,24 @@ class Books:
 
     @property
     def majority(self) -> Stored:
-        """What a majority has, and what therefore will not be undone."""
+        """What a majority has, and so will never be rolled back."""
         return self._majorities[-1][1]
 
     @property
-    def are_undecided(self) -> bool:
-        """Whether there are writes that might still be undone."""
+    def has_unreplicated_writes(self) -> bool:
+        """Whether some writes may still be rolled back."""
         return self._log[-1] is not self.majority
 
-    def take_majority(self, fact: MajorityHas) -> None:
-        """A majority has more of the log."""
+    def on_majority(self, fact: MajorityHas) -> None:
+        """A majority has received more of the log."""
         self._majorities.append((fact.at_seconds, self._log[fact.writes]))
 
-    def take_rolled_back(self, fact: RolledBack) -> None:
-        """The end of the log never was."""
+    def on_rolled_back(self, fact: RolledBack) -> None:
+        """Forget the end of the log, which was rolled back."""
         del self._log[fact.writes + 1 :]
 
-    def take_written(self, fact: Written) -> Iterator[str]:
-        """The log is longer by one write; says everything that is wrong with it."""
+    def on_written(self, fact: Written) -> Iterator[str]:
+        """Append a write to the log; yields everything that is wrong with it."""
         self._at_seconds = fact.at_seconds
         before = self._log[-1]
         movies = dict(before.movies)
@@ -136,7 +138,7 @@ class Books:
     def _check_booking(
         self, name: str, before: Stored, after: Stored, entries: Iterable[Document]
     ) -> Iterator[str]:
-        """The version by one, the people of the entries that came with it, and nothing else."""
+        """The version is raised by 1 and the entries' people are added; nothing else changes."""
         expected = dict(before.movies[name])
         expected["version"] = number(expected, "version") + 1
         people: Counter[int] = Counter()
@@ -157,52 +159,54 @@ class Books:
     ) -> Iterator[str]:
         if request_id in before.ledger:
             yield f"I3: {request_id} was recorded before: {before.ledger[request_id]}"
-        wishes = [w for w in self._requests.wishes[request_id] if is_recorded_as(w, entry)]
-        if not wishes:
-            yield f"I3: nobody asked for {entry}"
+        requests = [r for r in self._requests.by_id[request_id] if is_recorded_as(r, entry)]
+        if not requests:
+            yield f"I3: no request asks for {entry}"
             return
         decided_at = entry["decidedAt"]
         if not self._moment(self._requests.first_sent[request_id]) <= decided_at <= self._moment():
-            yield f"{request_id} was decided at {decided_at}, out of its time"
-        # Bodies with the same content may differ in when they expire.
+            yield f"{request_id} was decided at {decided_at}, before it was sent or in the future"
+        # Bodies with the same content may differ in expiresAt.
         possible = {
-            v for w in wishes for v in self._possible(w, decided_at, before, after, request_id)
+            v for r in requests for v in self._possible(r, decided_at, before, after, request_id)
         }
-        if told(entry) not in possible:
-            yield f"I3: {entry} was never true; it could have been one of {possible}"
+        if recorded_verdict(entry) not in possible:
+            yield f"I3: {entry} was never true; possible were {possible}"
 
     def _moment(self, at_seconds: float | None = None) -> datetime:
-        """The time on the worker's clock, in milliseconds."""
+        """The time on the worker's clock, in whole milliseconds."""
         at = self._at_seconds if at_seconds is None else at_seconds
         moment = self._clock_start + timedelta(seconds=at)
         return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
     def _possible(
-        self, wish: Wish, now: datetime, before: Stored, after: Stored, request_id: str
+        self, request: Request, now: datetime, before: Stored, after: Stored, request_id: str
     ) -> Iterator[Verdict]:
-        """Whatever the wish may have got: on what a majority had, and behind its own batch."""
-        if wish.faults:
+        """All verdicts the request may get: on what a majority had, or later in its own batch."""
+        if request.invalid_fields:
             yield "invalid_request", None, None
             return
-        stored = before.movies.get(wish.movie_id)
-        booked = stored is not after.movies.get(wish.movie_id)
-        for movie in self.movies_seen(wish, self._at_seconds):
-            if movie is not None and is_malformed(movie, wish.time_slot_id):
+        stored = before.movies.get(request.movie_id)
+        booked = stored is not after.movies.get(request.movie_id)
+        for movie in self.movies_seen(request, self._at_seconds):
+            if movie is not None and is_malformed(movie, request.time_slot_id):
                 continue
-            yield from _rejection(verdict(wish, movie, now))
+            yield from _rejection(verdict(request, movie, now))
             if booked and number(movie or {}, "version") == number(stored or {}, "version"):
-                yield from _rejection(verdict(wish, movie, now, raised=1))
+                yield from _rejection(verdict(request, movie, now, raised=1))
         if booked:
-            for seats, asked_by in self._rooms(wish, before, after):
-                reason, version, left = verdict(wish, stored, now, 1, seats)
-                if reason == "confirmed" and asked_by == request_id:
-                    yield reason, version, seats - wish.people
+            for seats, confirmed_id in self._seats_before_each(request, before, after):
+                reason, version, left = verdict(request, stored, now, 1, seats)
+                if reason == "confirmed" and confirmed_id == request_id:
+                    yield reason, version, seats - request.people
                 elif reason != "confirmed":
                     yield reason, version, left
 
-    def _rooms(self, wish: Wish, before: Stored, after: Stored) -> Iterator[tuple[int, str]]:
-        """The seats left in the slot before each confirmation of this write, and whose it is."""
-        slot = slots_of(before.movies[wish.movie_id]).get(wish.time_slot_id)
+    def _seats_before_each(
+        self, request: Request, before: Stored, after: Stored
+    ) -> Iterator[tuple[int, str]]:
+        """The seats left before each confirmation of this write, and the request confirmed."""
+        slot = slots_of(before.movies[request.movie_id]).get(request.time_slot_id)
         if slot is None:
             return
         confirmed = [
@@ -210,7 +214,7 @@ class Books:
             for name, entry in after.ledger.items()
             if name not in before.ledger
             and (entry["outcome"], entry.get("movieId"), entry.get("timeSlotId"))
-            == ("confirmed", wish.movie_id, wish.time_slot_id)
+            == ("confirmed", request.movie_id, request.time_slot_id)
         ]
         left = seats_left(slot)
         for entry in sorted(confirmed, key=lambda entry: -int(entry["seatsAvailable"])):
@@ -218,22 +222,22 @@ class Books:
             left -= entry["numberOfPeople"]
         yield left, ""
 
-    def movies_seen(self, wish: Wish, now_seconds: float) -> Iterator[Document | None]:
-        """The movie as a majority had it at any time since shortly before the wish was sent."""
-        return self._since(wish, now_seconds, self._majorities)
+    def movies_seen(self, request: Request, now_seconds: float) -> Iterator[Document | None]:
+        """The movie as a majority had it, from shortly before the request was sent until now."""
+        return self._since(request, now_seconds, self._majorities)
 
-    def movies_had(self, wish: Wish, now_seconds: float) -> Iterator[Document | None]:
-        """The movie as any primary had it, even if that was undone: a booking may have met it."""
-        return self._since(wish, now_seconds, self._primaries)
+    def movies_had(self, request: Request, now_seconds: float) -> Iterator[Document | None]:
+        """The movie as any primary had it, even if rolled back: a booking may have been tried."""
+        return self._since(request, now_seconds, self._primaries)
 
     def _since(
-        self, wish: Wish, now_seconds: float, history: Sequence[tuple[float, Stored]]
+        self, request: Request, now_seconds: float, history: Sequence[tuple[float, Stored]]
     ) -> Iterator[Document | None]:
-        since = self._requests.first_sent[wish.request_id] - STALE_SECONDS_MAX
+        since = self._requests.first_sent[request.request_id] - STALE_SECONDS_MAX
         until = now_seconds + 1
-        last: object = "none yet"
+        last: object = "unset"
         for began, stored in reversed(history):
-            movie = stored.movies.get(wish.movie_id)
+            movie = stored.movies.get(request.movie_id)
             if began < until and movie is not last:
                 yield movie
                 last = movie
@@ -244,7 +248,7 @@ class Books:
 
 def _overbooked(movie: Document | None) -> Iterator[str]:
     for slot in (movie or {}).get("timeSlots", ()):
-        # Text is more than any number, for MongoDB and so for its validator.
+        # In MongoDB's order, and so for its validator, a string is greater than any number.
         if not isinstance(slot["capacity"], str) and not (
             0 <= number(slot, "bookedCount") <= slot["capacity"]
         ):

@@ -1,4 +1,4 @@
-"""Some thousand worlds, each from a seed, and what is to be said of all of them together."""
+"""Thousands of worlds, each from a seed: all invariants hold, and every incident occurs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 
 from tests.simulation.plan import FaultKind, plan_of
 from tests.simulation.running import Tally, run_seeds
-from tests.simulation.simulation import Story, simulate
-from tests.simulation.workload import Sending
-from tests.simulation.world import Weather
+from tests.simulation.simulation import Result, simulate
+from tests.simulation.workload import ScheduledRequest
+from tests.simulation.world import FaultRates
 
 SEEDS: Final = 2000
-"""`make simulate SEEDS=400000` lives through more of them."""
+"""``make simulate SEEDS=400000`` runs more of them."""
 
-MISHAPS: Final = {
+INCIDENTS: Final = {
     *(f"fault: {kind}" for kind in get_args(FaultKind)),
     "abandoned transaction ended",
     "command late",
@@ -34,12 +34,12 @@ MISHAPS: Final = {
     "deliveries handed back",
     "delivery returned as failed",
     "duplicate key",
-    "edit: another slot",
+    "edit: slot added",
     "edit: capacity",
     "edit: capacity, with a new version",
     "edit: frozen",
-    "edit: movie appears",
-    "edit: one slot less",
+    "edit: movie inserted",
+    "edit: slot removed",
     "edit: order of slots",
     "edit: unusable",
     "filter matched nothing",
@@ -61,7 +61,7 @@ MISHAPS: Final = {
 
 @pytest.fixture(scope="module")
 def tally() -> Tally:
-    """What the seeds of this run came to."""
+    """The sums over all seeds of this test run."""
     total = Tally()
     for piece in run_seeds(0, SEEDS):
         total.add(piece)
@@ -74,52 +74,56 @@ def test_every_invariant_holds_in_every_world(tally: Tally) -> None:
     assert not found, "\n".join(found)
 
 
-def test_everything_that_can_go_wrong_does(tally: Tally) -> None:
-    assert not MISHAPS - tally.happened.keys()
+def test_every_kind_of_incident_occurs(tally: Tally) -> None:
+    assert not INCIDENTS - tally.incidents.keys()
 
 
-def trace_of(seed: int) -> tuple[Story, list[tuple[float, str, str]]]:
+def trace_of(seed: int) -> tuple[Result, list[tuple[float, str, str]]]:
     steps: list[tuple[float, str, str]] = []
-    story = simulate(seed, tell=lambda at, who, what: steps.append((at, who, what)))
-    return story, steps
+    result = simulate(seed, trace=lambda at, who, what: steps.append((at, who, what)))
+    return result, steps
 
 
 @pytest.mark.parametrize("seed", [3, 17, 104])
-def test_a_seed_is_one_story_however_often_it_is_told(seed: int) -> None:
+def test_a_seed_repeats_step_by_step(seed: int) -> None:
     first, first_steps = trace_of(seed)
     again, again_steps = trace_of(seed)
     assert first_steps
     assert first_steps == again_steps
-    assert (first.diary, first.happened, first.steps) == (again.diary, again.happened, again.steps)
+    assert (first.journal, first.incidents, first.steps) == (
+        again.journal,
+        again.incidents,
+        again.steps,
+    )
 
 
 HARMLESS: Final = {"duplicate key", "write conflict", "filter matched nothing", "reply"}
-"""What several workers do to each other by themselves, and no mishap."""
+"""What several workers cause among themselves, without any fault."""
 
 
-def test_a_world_in_which_nothing_goes_wrong_is_uneventful() -> None:
+def test_a_world_without_faults_has_no_incidents() -> None:
     for seed in range(20):
-        calm = replace(plan_of(seed), weather=Weather(), edits=[], faults=[], poison={})
-        # For long enough that the workers look after their connections now and then.
-        last = Sending(60, b'{"requestId": "last", "movieId": "x"}')
-        story = simulate(seed, plan=replace(calm, sendings=[*calm.sendings, last]))
-        assert story.findings == []
-        assert story.happened.pop("session opened") == calm.workers
-        assert not story.happened.keys() - HARMLESS
+        calm = replace(plan_of(seed), fault_rates=FaultRates(), edits=[], faults=[], poison={})
+        # Long enough for the workers to check their connections several times.
+        last = ScheduledRequest(60, b'{"requestId": "last", "movieId": "x"}')
+        result = simulate(seed, plan=replace(calm, requests=[*calm.requests, last]))
+        assert result.findings == []
+        assert result.incidents.pop("session opened") == calm.workers
+        assert not result.incidents.keys() - HARMLESS
 
 
-TELL_STORIES: Final = """
+DIGEST_OF_SEEDS: Final = """
 import hashlib
-from tests.simulation.test_worlds import trace_of
-told = "".join(f"{seed} {trace_of(seed)}" for seed in range(40))
-print(hashlib.sha256(told.encode()).hexdigest())
+from tests.simulation.test_simulation import trace_of
+text = "".join(f"{seed} {trace_of(seed)}" for seed in range(40))
+print(hashlib.sha256(text.encode()).hexdigest())
 """
 
 
-def test_a_seed_is_the_same_story_in_every_process() -> None:
+def test_a_seed_is_the_same_in_every_process() -> None:
     digests = {
         subprocess.run(
-            [sys.executable, "-c", TELL_STORIES],
+            [sys.executable, "-c", DIGEST_OF_SEEDS],
             cwd=Path(__file__).parents[2],
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             capture_output=True,
@@ -130,10 +134,10 @@ def test_a_seed_is_the_same_story_in_every_process() -> None:
     assert len(digests) == 1
 
 
-def test_telling_a_story_does_not_change_it() -> None:
-    told, _ = trace_of(5)
-    assert simulate(5).diary == told.diary
+def test_tracing_changes_nothing() -> None:
+    traced, _ = trace_of(5)
+    assert simulate(5).journal == traced.journal
 
 
-def test_other_seeds_are_other_stories() -> None:
-    assert len({str(simulate(seed).diary) for seed in range(20)}) == 20
+def test_different_seeds_differ() -> None:
+    assert len({str(simulate(seed).journal) for seed in range(20)}) == 20

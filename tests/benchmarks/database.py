@@ -1,7 +1,7 @@
-"""The database of a measurement: what is in it before, and whether the books balance after.
+"""The database of a measurement: its content before, and a check of its consistency after.
 
-A contestant that loses or invents bookings is fast for nothing, so the check is part of every
-measurement. It shares no code with any contestant.
+The speed of a contestant that loses or invents bookings means nothing, so the check is part of
+every measurement. It shares no code with any contestant.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ INSERT_CHUNK: Final = 10_000
 Document = dict[str, Any]
 
 
-class Books:
+class BenchmarkDatabase:
     """The movies and the ledger of one database."""
 
     def __init__(self, client: AsyncMongoClient[Document], database: str) -> None:
@@ -34,17 +34,17 @@ class Books:
         self._full = False
 
     async def insert_movies(self, workload: Workload) -> None:
-        """Insert the whole catalogue."""
+        """Insert all movies of the workload."""
         self._full = workload.sold_out
         await self._insert("movies", workload.movie_documents())
 
     async def insert_entries(self, count: int) -> None:
-        """Insert so many outcomes of the past, and have them on disk before anything is timed."""
+        """Insert so many past outcomes, and flush them to disk before anything is timed."""
         await self._insert("reservations", itertools.islice(_entries(), count))
         await self._client.admin.command("fsync")
 
-    async def check(self) -> None:
-        """Raises BenchmarkFailed unless exactly the confirmed people have seats."""
+    async def check_consistency(self) -> None:
+        """Raises BenchmarkFailed unless the booked seats are those of the confirmed people."""
         confirmed = await self._sum(
             "reservations",
             {"$match": {"outcome": "confirmed"}},
@@ -62,7 +62,7 @@ class Books:
             raise BenchmarkFailed("the ledger is empty")
 
     async def drop(self) -> None:
-        """Remove the database."""
+        """Drop the database."""
         await self._client.drop_database(self._database)
 
     async def _insert(self, collection: str, documents: Iterator[Document]) -> None:
@@ -75,15 +75,17 @@ class Books:
 
 
 @asynccontextmanager
-async def opened(uri: str, database: str, *, keep: object = None) -> AsyncIterator[Books]:
-    """The books in this database, which is dropped at the end unless ``keep`` is true."""
+async def open_database(
+    uri: str, database: str, *, keep: object = None
+) -> AsyncIterator[BenchmarkDatabase]:
+    """Open this database, which is dropped at the end unless ``keep`` is true."""
     async with AsyncMongoClient[Document](uri) as client:
-        books = Books(client, database)
+        opened = BenchmarkDatabase(client, database)
         try:
-            yield books
+            yield opened
         finally:
             if not keep:
-                await books.drop()
+                await opened.drop()
 
 
 def _entries() -> Iterator[Document]:

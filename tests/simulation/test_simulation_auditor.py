@@ -1,4 +1,4 @@
-"""The auditor finds what is wrong, piece by piece, and shares nothing with whom it audits."""
+"""The auditor finds each kind of error, and shares no code with the worker that it audits."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ START: Final = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 DECIDED: Final = START + timedelta(seconds=2)
 
 Document = dict[str, Any]
-Diary = list[Fact]
+Journal = list[Fact]
 
 
 def body(name: str = "a", people: object = 3, **others: object) -> bytes:
@@ -47,9 +47,9 @@ def movie(version: int, booked: int, capacity: int = 10) -> Document:
 
 
 def entry(name: str, people: int, version: int, left: int, **others: object) -> Document:
-    asked = {"_id": name, "movieId": "heat", "timeSlotId": 1, "numberOfPeople": people}
-    told = {"outcome": "confirmed", "movieVersion": version, "seatsAvailable": left}
-    return {**asked, **told, "decidedAt": DECIDED, **others}
+    request = {"_id": name, "movieId": "heat", "timeSlotId": 1, "numberOfPeople": people}
+    outcome = {"outcome": "confirmed", "movieVersion": version, "seatsAvailable": left}
+    return {**request, **outcome, "decidedAt": DECIDED, **others}
 
 
 def event(recorded: Document, **others: object) -> Published:
@@ -57,11 +57,11 @@ def event(recorded: Document, **others: object) -> Published:
     del fields["_id"]
     name = f"{recorded['_id']}:{recorded['outcome']}"
     key = f"reservation.{recorded['outcome']}.{recorded.get('movieId', 'invalid')}"
-    told = json.dumps({**fields, **others}).encode()
-    return Published(5, "reservations.events", key, name, {"ce-id": name}, told)
+    content = json.dumps({**fields, **others}).encode()
+    return Published(5, "reservations.events", key, name, {"ce-id": name}, content)
 
 
-def letter(error: str, of: bytes) -> Published:
+def dead_letter(error: str, of: bytes) -> Published:
     headers = {"x-reservation-error": error}
     return Published(5, "reservations.dead-letters", "", None, headers, of)
 
@@ -71,8 +71,8 @@ A: Final = entry("a", 3, 8, 2)
 B: Final = entry("b", 3, 8, 2, **SOLD_OUT)
 
 
-def good_diary() -> Diary:
-    """Two requests for a slot with five seats left: one is confirmed, one comes too late."""
+def good_journal() -> Journal:
+    """Two requests for a slot with five seats left: one is confirmed, the other is sold out."""
     return [
         Written(0, "other", {"heat": movie(7, 5)}, {}),
         MajorityHas(0, 1),
@@ -92,28 +92,28 @@ def good_diary() -> Diary:
 WRITTEN, MAJORITY, EVENT_A, EVENT_B, SETTLED_A, SETTLED_B = range(6, 12)
 
 
-def test_nothing_is_found_where_nothing_is_wrong() -> None:
-    assert audit(good_diary(), START) == []
+def test_a_correct_journal_has_no_findings() -> None:
+    assert audit(good_journal(), START) == []
 
 
-def forgery(expected: str, change: Callable[[Diary], object], name: str) -> Any:  # noqa: ANN401
+def forgery(expected: str, change: Callable[[Journal], object], name: str) -> Any:  # noqa: ANN401
     return pytest.param(expected, change, id=name)
 
 
-def put(position: int, fact: Fact) -> Callable[[Diary], object]:
-    return lambda diary: diary.__setitem__(position, fact)
+def put(position: int, fact: Fact) -> Callable[[Journal], object]:
+    return lambda journal: journal.__setitem__(position, fact)
 
 
-def add(position: int, *facts: Fact) -> Callable[[Diary], object]:
-    return lambda diary: diary.__setitem__(slice(position, position), facts)
+def add(position: int, *facts: Fact) -> Callable[[Journal], object]:
+    return lambda journal: journal.__setitem__(slice(position, position), facts)
 
 
-def drop(position: int) -> Callable[[Diary], object]:
-    return lambda diary: diary.pop(position)
+def drop(position: int) -> Callable[[Journal], object]:
+    return lambda journal: journal.pop(position)
 
 
-def move(position: int, to: int) -> Callable[[Diary], object]:
-    return lambda diary: diary.insert(to, diary.pop(position))
+def move(position: int, to: int) -> Callable[[Journal], object]:
+    return lambda journal: journal.insert(to, journal.pop(position))
 
 
 def written(booked: int, *entries: Document, version: int = 8, capacity: int = 10) -> Written:
@@ -135,26 +135,26 @@ NONSENSE: Final = b"nonsense"
         forgery("I2", put(WRITTEN, written(8, A, B, capacity=11)), "another capacity"),
         forgery("never true", put(WRITTEN, Written(3, "worker", {}, {"a": A, "b": B})), "no seats"),
         forgery("I6", put(WRITTEN, written(8, A, B, version=9)), "two versions further"),
-        forgery(
-            "never true", put(WRITTEN, written(8, entry("a", 3, 9, 2), B)), "another version told"
-        ),
-        forgery("never true", put(WRITTEN, written(8, entry("a", 3, 8, 3), B)), "other seats told"),
+        forgery("never true", put(WRITTEN, written(8, entry("a", 3, 9, 2), B)), "another version"),
+        forgery("never true", put(WRITTEN, written(8, entry("a", 3, 8, 3), B)), "other seats"),
         forgery(
             "never true",
             put(WRITTEN, written(8, A, entry("b", 3, 7, 4, **SOLD_OUT))),
-            "sold out with seats that never were",
+            "sold out with seats that never were left",
         ),
         forgery(
             "never true",
             put(WRITTEN, written(8, A, entry("b", 3, 7, 5, **SOLD_OUT))),
             "sold out with room",
         ),
-        forgery("nobody asked", put(WRITTEN, written(8, A, B, {**B, "_id": "x"})), "never sent"),
+        forgery("no request asks", put(WRITTEN, written(8, A, B, {**B, "_id": "x"})), "never sent"),
         forgery(
-            "nobody asked", put(WRITTEN, written(7, entry("a", 2, 8, 3), B)), "recorded otherwise"
+            "no request asks",
+            put(WRITTEN, written(7, entry("a", 2, 8, 3), B)),
+            "recorded otherwise",
         ),
         forgery(
-            "out of its time",
+            "before it was sent",
             put(WRITTEN, written(8, {**A, "decidedAt": START}, B)),
             "decided before it was sent",
         ),
@@ -166,10 +166,14 @@ NONSENSE: Final = b"nonsense"
         forgery("I3: announced", put(EVENT_A, event(A, seatsAvailable=1)), "announced otherwise"),
         forgery("was published as", put(EVENT_A, event(A)._replace(message_id="x")), "message id"),
         forgery("no majority has", move(MAJORITY, to=SETTLED_B), "announced too early"),
-        forgery("no majority has", add(EVENT_A, event(entry("x", 1, 8, 1))), "announced only"),
         forgery(
             "no majority has",
-            lambda diary: diary.__setitem__(slice(MAJORITY, MAJORITY + 1), [RolledBack(4, 1)]),
+            add(EVENT_A, event(entry("x", 1, 8, 1))),
+            "announced but not recorded",
+        ),
+        forgery(
+            "no majority has",
+            lambda journal: journal.__setitem__(slice(MAJORITY, MAJORITY + 1), [RolledBack(4, 1)]),
             "announced and then rolled back",
         ),
         forgery("I4: acknowledged", drop(EVENT_B), "acknowledged and not announced"),
@@ -182,38 +186,46 @@ NONSENSE: Final = b"nonsense"
         forgery(
             "I4: acknowledged",
             add(SETTLED_A, Sent(5, 3, OTHER_A), event(A), Settled(5, 3, "w")),
-            "another request under the id without a letter",
+            "another request under the id without a dead letter",
         ),
         forgery(
             "I4: acknowledged",
             add(SETTLED_A, Sent(5, 3, NONSENSE), Settled(5, 3, "w")),
-            "nonsense without a letter",
+            "nonsense without a dead letter",
         ),
-        forgery("never announced", lambda diary: diary.__delitem__(slice(9, 12)), "silence"),
+        forgery(
+            "never announced", lambda journal: journal.__delitem__(slice(9, 12)), "never announced"
+        ),
         forgery("I5: settled 0 times", drop(SETTLED_A), "never settled"),
         forgery(
             "I5: settled 2 times", add(SETTLED_A, event(A), Settled(6, 1, "w")), "settled twice"
         ),
-        forgery("I5: the broker gave up", add(SETTLED_A, Discarded(5, 1)), "given up"),
+        forgery("I5: the broker discarded", add(SETTLED_A, Discarded(5, 1)), "discarded"),
         forgery("I5: delivery 7", add(SETTLED_A, Misused(5, "delivery 7 is unknown")), "misused"),
         forgery(
-            "without a cause", add(EVENT_A, letter("undeliverable", body("a"))), "undeliverable"
+            "without a cause",
+            add(EVENT_A, dead_letter("undeliverable", body("a"))),
+            "undeliverable",
         ),
         forgery(
-            "without a cause", add(EVENT_A, letter("request_id_reused", body("a"))), "not reused"
+            "without a cause",
+            add(EVENT_A, dead_letter("request_id_reused", body("a"))),
+            "not reused",
         ),
-        forgery("without a cause", add(EVENT_A, letter("unreadable_request", body())), "readable"),
-        forgery("without a cause", add(EVENT_A, letter("invalid_request", body())), "valid"),
-        forgery("not on a majority", drop(MAJORITY), "undecided"),
+        forgery(
+            "without a cause", add(EVENT_A, dead_letter("unreadable_request", body())), "readable"
+        ),
+        forgery("without a cause", add(EVENT_A, dead_letter("invalid_request", body())), "valid"),
+        forgery("not on a majority", drop(MAJORITY), "never replicated"),
     ],
 )
-def test_each_forgery_is_found(expected: str, change: Callable[[Diary], object]) -> None:
-    diary = good_diary()
-    change(diary)
-    assert any(expected in finding for finding in audit(diary, START))
+def test_each_forgery_is_found(expected: str, change: Callable[[Journal], object]) -> None:
+    journal = good_journal()
+    change(journal)
+    assert any(expected in finding for finding in audit(journal, START))
 
 
-def test_a_request_with_faults_gets_an_entry_an_event_and_a_letter() -> None:
+def test_an_invalid_request_gets_entry_event_and_dead_letter() -> None:
     faulty = {
         "_id": "c",
         "movieId": "heat",
@@ -223,32 +235,35 @@ def test_a_request_with_faults_gets_an_entry_an_event_and_a_letter() -> None:
         "errors": [{"field": "numberOfPeople", "problem": "must be more, not 0"}],
         "decidedAt": DECIDED,
     }
-    answered: Diary = [
+    answered: Journal = [
         Written(3, "worker", {}, {"c": faulty}),
         MajorityHas(3, 3),
         event(faulty),
-        letter("invalid_request", INVALID),
+        dead_letter("invalid_request", INVALID),
         Settled(5, 3, "w"),
     ]
-    diary = [*good_diary(), Sent(1, 3, INVALID), *answered]
-    assert audit(diary, START) == []
-    otherwise: Diary = [Sent(5, 4, body("c", -1)), letter("request_id_reused", body("c", -1))]
-    assert audit([*diary, *otherwise, Settled(6, 4, "w")], START) == []
-    diary.remove(letter("invalid_request", INVALID))
-    assert any("I4: acknowledged" in finding for finding in audit(diary, START))
+    journal = [*good_journal(), Sent(1, 3, INVALID), *answered]
+    assert audit(journal, START) == []
+    otherwise: Journal = [
+        Sent(5, 4, body("c", -1)),
+        dead_letter("request_id_reused", body("c", -1)),
+    ]
+    assert audit([*journal, *otherwise, Settled(6, 4, "w")], START) == []
+    journal.remove(dead_letter("invalid_request", INVALID))
+    assert any("I4: acknowledged" in finding for finding in audit(journal, START))
 
 
-def test_a_poisonous_request_may_be_given_up_when_it_has_failed_often() -> None:
-    given_up: Diary = [
+def test_poison_may_be_given_up_once_it_has_failed_often() -> None:
+    given_up: Journal = [
         Sent(1, 3, body("c")),
         Delivered(5, 3, "w", 18),
-        letter("undeliverable", body("c")),
+        dead_letter("undeliverable", body("c")),
         Settled(6, 3, "w"),
     ]
-    assert audit([*good_diary(), Poisonous(0, "c"), *given_up], START) == []
-    assert audit([*good_diary(), *given_up], START), "a healthy one fails only by its neighbours"
+    assert audit([*good_journal(), Poisonous(0, "c"), *given_up], START) == []
+    assert audit([*good_journal(), *given_up], START), "a healthy request is never given up"
     del given_up[1]
-    assert audit([*good_diary(), Poisonous(0, "c"), *given_up], START), "it has not failed yet"
+    assert audit([*good_journal(), Poisonous(0, "c"), *given_up], START), "it has not failed yet"
 
 
 def test_the_auditor_shares_no_code_with_the_worker() -> None:
@@ -262,9 +277,9 @@ def test_the_auditor_shares_no_code_with_the_worker() -> None:
     assert loaded.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["auditor", "books", "oracle", "evidence"])
-def test_the_auditor_knows_the_worlds_only_by_their_evidence(name: str) -> None:
+@pytest.mark.parametrize("name", ["auditor", "history", "oracle", "evidence"])
+def test_the_auditor_sees_only_the_evidence(name: str) -> None:
     tree = ast.parse((ROOT / "tests" / "simulation" / f"{name}.py").read_text())
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    own = {f"tests.simulation.{part}" for part in ("books", "evidence", "oracle")}
+    own = {f"tests.simulation.{part}" for part in ("history", "evidence", "oracle")}
     assert {module for module in imported if module and module.startswith("tests")} <= own

@@ -1,8 +1,8 @@
 """The four defects of the sketch that this project grew from, none of which may come back.
 
 The sketch reads the version, checks that the slot has room, and then runs findOneAndUpdate with
-that version in its filter. It stands here as it was, on documents in memory; each test is a
-scenario that it gets wrong, as a control, and that the worker gets right.
+that version in its filter. It is reproduced here unchanged, on documents in memory; each test is a
+scenario that the sketch gets wrong, as a control, and the worker gets right.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROOM_IN_THE_FIRST: Final = {1: TimeSlot(10, 9), 2: TimeSlot(5, 5)}
 
 @dataclass
 class Sketch:
-    """One request per round trip, as it was first drawn up."""
+    """One request per round trip, as first written."""
 
     document: dict[str, Any]
 
@@ -40,11 +40,11 @@ class Sketch:
             slot = next(s for s in found["timeSlots"] if s["id"] == request.time_slot_id)
             slot["bookedCount"] += request.number_of_people
         reply = {"ok": 1, "value": found}
-        return reply["ok"] == 1  # Defect 3: true of a command that matched nothing as well.
+        return reply["ok"] == 1  # Defect 3: also true of a command that matched nothing.
 
     def matches(self, version: int) -> bool:
-        # Defect 1: `$timeSlots.bookedCount` is the array of all counts, and MongoDB compares
-        # arrays element by element, as Python does lists. Defect 2: less, by however little.
+        # Defect 1: ``$timeSlots.bookedCount`` is the array of all counts, and MongoDB compares
+        # arrays element by element, as Python compares lists. Defect 2: any room is enough.
         booked = [slot["bookedCount"] for slot in self.document["timeSlots"]]
         capacity = [slot["capacity"] for slot in self.document["timeSlots"]]
         return bool(self.document["version"] == version and booked < capacity)
@@ -93,7 +93,7 @@ async def test_a_full_slot_before_this_one_does_not_close_this_one() -> None:
 
     sketch = sketch_of(start)
     assert sketch.reserve(request)
-    assert sketch.booked(3) == 0, "the control: told yes, and nothing was booked"
+    assert sketch.booked(3) == 0, "the control: accepted, and nothing was booked"
 
     store, recorder = ours(start)
     assert [shown(d) for d in await record(recorder, [request])] == ["confirmed, version 8, 7 left"]
@@ -120,7 +120,7 @@ async def test_a_lost_race_is_not_a_booking() -> None:
     sketch = sketch_of(start)
     version = sketch.read_version()
     assert [sketch.update(request, version) for request in (first, second)] == [True, True]
-    assert sketch.booked(1) == 10, "the control: two were told yes, and one has no seat"
+    assert sketch.booked(1) == 10, "the control: both are accepted, and one has no seats"
 
     store, recorder = ours(start)
     both_have_read = asyncio.Barrier(2)
