@@ -23,7 +23,7 @@ from worker.broker.publisher import Publisher
 from worker.broker.subscription import Received, Subscription, consume, queue_depth, subscribe
 from worker.broker.wire.channel import open_channel
 from worker.commands.import_movies import import_documents
-from worker.devtools.demo.auditor import Evidence, Finding, audit
+from worker.devtools.demo.findings_of_demo import Evidence, Finding, audit
 from worker.devtools.demo.screen import Scene, verdict
 from worker.devtools.demo.worker_processes import Crew
 from worker.devtools.demo.workload import Sent, cinema, rush

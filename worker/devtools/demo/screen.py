@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from worker.devtools.demo.auditor import Finding
+from worker.devtools.demo.findings_of_demo import Finding
 from worker.devtools.demo.worker_processes import Member
 
 BUSIEST_SHOWN: Final = 8
