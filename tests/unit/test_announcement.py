@@ -101,12 +101,17 @@ def test_the_bare_direct_reply_name_is_not_used() -> None:
 
 
 def test_an_invalid_request_gets_its_event_and_a_dead_letter() -> None:
-    event, letter = announcement(DELIVERY, INVALID)
-    assert (event.exchange, letter.exchange) == ("reservations.events", "reservations.dead-letters")
+    event, dead_letter = announcement(DELIVERY, INVALID)
+    assert (event.exchange, dead_letter.exchange) == (
+        "reservations.events",
+        "reservations.dead-letters",
+    )
     assert event.routing_key == "reservation.rejected.heat"
     assert event.body == INVALID.to_json()
-    assert letter.headers["x-reservation-error"] == "invalid_request"
-    assert "numberOfPeople must be something else" in letter.headers["x-reservation-error-detail"]
+    assert dead_letter.headers["x-reservation-error"] == "invalid_request"
+    assert (
+        "numberOfPeople must be something else" in dead_letter.headers["x-reservation-error-detail"]
+    )
 
 
 def test_an_invalid_movie_id_shows_in_routing_key_and_subject() -> None:
@@ -147,8 +152,8 @@ def test_what_has_no_outcome_is_dead_lettered_as_it_arrived(
 
 
 def test_the_text_of_any_fault_fits_into_a_header() -> None:
-    letter = only(announcement(DELIVERY, UnreadableRequest("x" * 100_000)))
-    assert len(letter.headers["x-reservation-error-detail"]) <= 1000
+    dead_letter = only(announcement(DELIVERY, UnreadableRequest("x" * 100_000)))
+    assert len(dead_letter.headers["x-reservation-error-detail"]) <= 1000
 
 
 def test_one_outcome_is_the_same_event_for_every_delivery() -> None:
@@ -159,5 +164,5 @@ def test_one_outcome_is_the_same_event_for_every_delivery() -> None:
 def test_several_errors_are_told_in_one_header() -> None:
     errors = (FieldProblem(field="a", problem="is bad"), FieldProblem(field="b", problem="is too"))
     outcome: OutcomeEvent = INVALID.model_copy(update={"errors": errors})
-    letter = announcement(DELIVERY, outcome)[-1]
-    assert letter.headers["x-reservation-error-detail"] == "a is bad; b is too"
+    dead_letter = announcement(DELIVERY, outcome)[-1]
+    assert dead_letter.headers["x-reservation-error-detail"] == "a is bad; b is too"

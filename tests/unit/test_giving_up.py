@@ -13,9 +13,9 @@ from worker.broker.messages import ATTEMPTS_MAX, POISON_FAILURES
 async def test_an_exhausted_delivery_is_dead_lettered_untried() -> None:
     world = World([[replace(delivery(1), failures=ATTEMPTS_MAX)]])
     await world.run()
-    (letter,) = world.published
-    assert letter.exchange == topology.DEAD_LETTERS
-    assert letter.headers["x-reservation-error"] == "undeliverable"
+    (dead_letter,) = world.published
+    assert dead_letter.exchange == topology.DEAD_LETTERS
+    assert dead_letter.headers["x-reservation-error"] == "undeliverable"
     assert (world.store.tried, world.settled, world.failed) == ([], [1], [])
 
 
@@ -34,13 +34,13 @@ async def test_only_the_exhausted_delivery_of_a_batch_is_given_up() -> None:
 async def test_its_recorded_outcome_is_published_before_the_dead_letter() -> None:
     world = World([[delivery(1)], [replace(delivery(2, "r1"), failures=ATTEMPTS_MAX)]])
     await world.run()
-    event, again, letter = world.published
+    event, again, dead_letter = world.published
     assert again.body == event.body
-    assert (again.exchange, letter.exchange) == (topology.EVENTS, topology.DEAD_LETTERS)
+    assert (again.exchange, dead_letter.exchange) == (topology.EVENTS, topology.DEAD_LETTERS)
 
 
 async def test_with_the_id_of_another_request_it_is_called_reused() -> None:
-    """Nobody who asked for six seats is told that somebody else has two."""
+    """A request for six seats must not get the outcome of one for two."""
     other = replace(
         delivery(2),
         body=ask("r1", people=6).to_json(),
@@ -49,9 +49,9 @@ async def test_with_the_id_of_another_request_it_is_called_reused() -> None:
     )
     world = World([[delivery(1)], [other]])
     await world.run()
-    event, letter = world.published
+    event, dead_letter = world.published
     assert event.exchange == topology.EVENTS
-    assert letter.headers["x-reservation-error"] == "request_id_reused"
+    assert dead_letter.headers["x-reservation-error"] == "request_id_reused"
 
 
 async def test_an_exhausted_delivery_of_junk_is_called_unreadable() -> None:

@@ -70,6 +70,6 @@ async def test_a_request_id_used_for_two_movies_is_recorded_once() -> None:
     decisions = await record(
         recorder_with_partitions(store), [*BATCH, *(ask("0", movie=name) for name in MOVIES)]
     )
-    told = [d for d in (decisions[0], *decisions[100:]) if isinstance(d, OutcomeEvent)]
-    assert len({outcome.movie_id for outcome in told}) == 1
-    assert {outcome.request_id for outcome in told} == {"0"}
+    outcomes = [d for d in (decisions[0], *decisions[100:]) if isinstance(d, OutcomeEvent)]
+    assert len({outcome.movie_id for outcome in outcomes}) == 1
+    assert {outcome.request_id for outcome in outcomes} == {"0"}

@@ -131,8 +131,8 @@ async def test_an_event_refused_for_too_long_fails_its_own_delivery(
 
 
 async def test_a_refused_dead_letter_fails_its_delivery_too() -> None:
-    letter = delivery(1, numberOfPeople=0)
-    world = World([[letter, delivery(2)]], refusals={letter.body: 10**9})
+    dead_letter = delivery(1, numberOfPeople=0)
+    world = World([[dead_letter, delivery(2)]], refusals={dead_letter.body: 10**9})
     await finished(world.run())
     assert world.failed == [1]
 

@@ -26,7 +26,7 @@ class Reused:
 
 @dataclass(frozen=True, slots=True)
 class Undecidable:
-    """No decision is possible until somebody mends what is stored."""
+    """No decision is possible until what is stored has been corrected."""
 
     detail: str
 

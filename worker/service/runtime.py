@@ -56,7 +56,7 @@ class Worker:
         self._short_sessions = 0
 
     async def run(self) -> None:
-        """Work until told to stop.
+        """Work until asked to stop.
 
         Raises BrokerUnusable or TopologyDiffers if the first session cannot be opened, and
         DrainTimedOut if the stop takes too long. A server that goes away later is waited for.
