@@ -18,7 +18,7 @@ import pytest
 import tenacity
 
 from contracts import OutcomeEvent
-from worker.errors import Conflict, Refused, StoreUnusable, WorkerError
+from worker.errors import Conflict, Refused, WorkerError
 from worker.rules.decision import Booking, Decision, Request
 from worker.rules.snapshot import Movie, Snapshot, TimeSlot
 from worker.service.recording import Recorder
@@ -35,13 +35,16 @@ class FakeStore:
     poison: Collection[str] = ()
     tried: list[list[str]] = field(default_factory=list)
     abandoned_aborted: int = 0
-    aborting_fails: bool = False
+    aborting_fails: WorkerError | None = None
+    reading_fails: WorkerError | None = None
     too_recent: set[str] = field(default_factory=set)
     """Recorded, but not yet by a majority: only the newest state shows these."""
     between: Callable[[], Awaitable[None]] | None = None
     """Awaited between each reading and its commit: what other writers do meanwhile."""
 
     async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Snapshot:
+        if self.reading_fails:
+            raise self.reading_fails
         return Snapshot(
             movies={name: self.movies[name] for name in movie_ids if name in self.movies},
             ledger={
@@ -74,7 +77,7 @@ class FakeStore:
     async def abort_abandoned_transactions(self) -> None:
         self.abandoned_aborted += 1
         if self.aborting_fails:
-            raise StoreUnusable
+            raise self.aborting_fails
 
     def _changed(self, booking: Booking) -> bool:
         return self.movies.get(str(booking.movie.key)) != booking.movie

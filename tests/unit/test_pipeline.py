@@ -186,7 +186,7 @@ async def test_what_is_recorded_is_announced_though_mongodb_is_away() -> None:
     assert world.settled == [1]
 
 
-async def test_the_end_of_the_inbox_finishes_what_is_under_way() -> None:
+async def test_when_the_consumer_stops_what_is_under_way_is_finished() -> None:
     confirming = Gate()
     world = World([[delivery(1)]], publish_gates=[confirming])
     running = asyncio.create_task(world.run())

@@ -249,9 +249,10 @@ async def test_a_losing_streak_aborts_what_dead_workers_left_open() -> None:
     assert store.abandoned_aborted == 2
 
 
-async def test_a_failure_to_abort_is_no_failure_of_the_batch() -> None:
+@pytest.mark.parametrize("failure", [StoreUnusable(), Refused(), Conflict()])
+async def test_a_failure_to_abort_is_no_failure_of_the_batch(failure: WorkerError) -> None:
     store = store_with_room(failures=deque([Conflict()] * (LOSING_STREAK + 1)))
-    store.aborting_fails = True
+    store.aborting_fails = failure
     assert outcomes(await record(recorder_of(store), [ask()])) == ["confirmed"]
     assert store.abandoned_aborted == 1
 
@@ -270,7 +271,7 @@ async def test_after_a_conflict_others_have_a_turn_until_it_is_quiet(
     assert max(turns) <= 2 * TURN_SECONDS
 
 
-async def test_no_turn_is_let_for_a_movie_without_conflicts(
+async def test_there_is_no_turn_at_a_movie_without_conflicts(
     virtual_time: VirtualTime,
 ) -> None:
     store = store_with_room(failures=deque([Conflict()]))

@@ -111,17 +111,13 @@ class Contention:
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
         self._partition_count = 1
-        self._contested: Collection[str | None] = ()
+        """Of a batch that is large enough."""
+        self._contested: Collection[str] = ()
         """The movies of the last conflict."""
         self._commits_since_conflict = 0
         self._quiet_commits = 0
         """Commits without a conflict since the number of partitions changed."""
         self._conflicts_in_a_row = 0
-
-    @property
-    def partition_count(self) -> int:
-        """The number of partitions of a batch that is large enough."""
-        return self._partition_count
 
     @property
     def is_losing_streak(self) -> bool:
@@ -139,7 +135,7 @@ class Contention:
 
     def note_conflict(self, requests: Sequence[Request]) -> None:
         """Another worker was faster with a movie of these requests, or with one of them."""
-        self._contested = {request.movie_id for request in requests}
+        self._contested = {r.movie_id for r in requests if r.movie_id is not None}
         self._conflicts_in_a_row += 1
         self._commits_since_conflict = self._quiet_commits = 0
         self._partition_count = min(self._partition_count * 2, PARTITIONS_MAX)
@@ -157,7 +153,10 @@ class Contention:
         return self._chance.uniform(0, 2 * TURN_SECONDS)
 
     def partition(self, requests: Sequence[Request]) -> list[list[int]]:
-        """The positions of the requests in each partition, in arrival order; partitions in any."""
+        """The positions of the requests in each partition, in arrival order.
+
+        The partitions themselves are in a random order.
+        """
         count = self._partition_count
         while count > 1 and len(requests) < count * REQUESTS_PER_PARTITION_MIN:
             count //= 2

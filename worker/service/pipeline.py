@@ -122,7 +122,7 @@ class Pipeline:
 
     async def _give_up(self, delivery: Delivery, request: Request) -> Answer:
         """The answer to a delivery that has failed too often for another attempt."""
-        outcome = await self._recorder.recorded(request)
+        outcome = await self._recorder.earlier_answer(request)
         if isinstance(outcome, Reused):
             return outcome
         detail = f"delivered {delivery.failures} times before, and never settled"
@@ -156,8 +156,8 @@ class Pipeline:
 
         async def publish_the_rest() -> bool:
             nonlocal refused
-            taken = await self._publisher.publish([message for _, message in refused])
-            refused = [entry for entry, ok in zip(refused, taken, strict=True) if not ok]
+            confirmed = await self._publisher.publish([message for _, message in refused])
+            refused = [entry for entry, ok in zip(refused, confirmed, strict=True) if not ok]
             return not refused
 
         retrying = AsyncRetrying(

@@ -85,10 +85,19 @@ class Recorder:
         """The way of these requests into the ledger."""
         return Recording(self, requests)
 
-    async def recorded(self, request: Request) -> OutcomeEvent | Reused | None:
+    async def earlier_answer(self, request: Request) -> OutcomeEvent | Reused | None:
         """What answers the request already, if anything does; raises StoreUnusable."""
         earlier = await self.store.newest_outcomes([request.request_id])
         return repeated(request, earlier[request.request_id]) if earlier else None
+
+    async def note_conflict(self, requests: Sequence[Request]) -> None:
+        """Learn from a lost race, and look for dead workers' transactions after many in a row."""
+        self.tally.conflicts += 1
+        self.contention.note_conflict(requests)
+        if self.contention.is_losing_streak:
+            # If this fails, the next attempt meets the same failure, and reports it.
+            with suppress(CommitError, StoreUnusable):
+                await self.store.abort_abandoned_transactions()
 
     def now(self) -> datetime:
         """To the millisecond, as MongoDB keeps it, so that what is announced is what was stored."""
@@ -103,8 +112,8 @@ class _Part:
     requests: Sequence[Request]
     positions: Sequence[int]
     is_postponable: bool
-    next_step: NextStep = NextStep.TRY_AGAIN
-    """After the last attempt, unless it succeeded."""
+    next_step: NextStep | None = None
+    """What follows from the last attempt, once it has failed."""
 
     def halves(self) -> tuple[_Part, _Part]:
         """Its first and its second half."""
@@ -141,7 +150,7 @@ class Recording:
             part = waiting.popleft()
             try:
                 async for attempt in self._retrying(part):
-                    yield Attempt(self, self._recorder, part, attempt)
+                    yield Attempt(self._recorder, self, part, attempt)
             except (CommitError, StoreUnusable) as failure:
                 await self._after(failure, part, waiting)
 
@@ -169,10 +178,11 @@ class Recording:
                 level = logging.WARNING if isinstance(failure, Refused) else logging.INFO
                 _log(level, failure, f"a batch of {size} requests keeps failing and is halved")
                 waiting.extendleft(reversed(part.halves()))
-            case NextStep.GIVE_UP if await self._recorder.recorded(part.requests[0]):
-                waiting.appendleft(part)  # To be read again, as it has an outcome after all.
             case NextStep.GIVE_UP:
-                self.note(part, [Undecidable(f"MongoDB refuses to store the outcome: {failure}")])
+                # It may have an outcome already, and be refused for what its movie is by now.
+                answer = await self._recorder.earlier_answer(part.requests[0])
+                refusal = Undecidable(f"MongoDB refuses to store the outcome: {failure}")
+                self.note(part, [answer or refusal])
             case _ if isinstance(failure, Conflict):
                 raise StoreUnusable(f"lost every race for one movie: {failure}") from failure
             case _:
@@ -196,15 +206,11 @@ class Recording:
         part.next_step = next_step(failure, tried, is_stopping=self._recorder.is_stopping())
         return part.next_step is NextStep.TRY_AGAIN
 
-    async def _before_retry(self, state: RetryCallState) -> None:
+    def _before_retry(self, state: RetryCallState) -> None:
         failure = _failure(state)
         level = logging.WARNING if _is_outage(state) else logging.INFO
         pause = f"trying again in {state.upcoming_sleep:.3f} s"
         _log(level, failure, f"attempt {state.attempt_number} failed, {pause}")
-        if isinstance(failure, Conflict) and self._recorder.contention.is_losing_streak:
-            # If this fails, the next attempt meets the same failure, and reports it.
-            with suppress(StoreUnusable):
-                await self._recorder.store.abort_abandoned_transactions()
 
 
 class Attempt:
@@ -214,10 +220,10 @@ class Attempt:
     """
 
     def __init__(
-        self, recording: Recording, recorder: Recorder, part: _Part, attempt: AttemptManager
+        self, recorder: Recorder, recording: Recording, part: _Part, attempt: AttemptManager
     ) -> None:
-        self._recording = recording
         self._recorder = recorder
+        self._recording = recording
         self._part = part
         self._attempt = attempt
 
@@ -252,8 +258,7 @@ class Attempt:
                 self._recorder.tally.commits += 1
                 self._recorder.contention.note_commit()
         except Conflict:
-            self._recorder.tally.conflicts += 1
-            self._recorder.contention.note_conflict(self._part.requests)
+            await self._recorder.note_conflict(self._part.requests)
             raise
         self._recording.note(self._part, decided.decisions)
 

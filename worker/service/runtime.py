@@ -63,7 +63,7 @@ class Worker:
         """
         session: Session | None = await self._open_session(may_be_blocked=True)
         opened = time.monotonic()
-        log.info("ready: taking requests, %d to a batch", self._settings.batch_size)
+        log.info("ready: consuming requests, %d to a batch", self._settings.batch_size)
         reporting = asyncio.create_task(self._report())
         try:
             while session is not None:
