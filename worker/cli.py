@@ -64,8 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             **{name: getattr(options, name, None) for name in Settings.model_fields}
         )
         configure_logging(settings.log_level, settings.effective_log_format)
-        for line in unknown_variables():
-            log.warning(line)
+        _warn_of_unknown_variables(options)
         _run(options.command_function(settings, options))
     except* WorkerError as failures:
         # A task group wraps the failures that ended it; a person can act on the first cause.
@@ -80,6 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except* asyncio.CancelledError:
         exit_code = TERMINATED
     return exit_code
+
+
+def _warn_of_unknown_variables(options: argparse.Namespace) -> None:
+    if getattr(options, "until_input_ends", False):
+        return  # The parent of this process has the same variables, and has warned of them.
+    for line in unknown_variables():
+        log.warning(line)
 
 
 def _hint(failure: BaseException) -> str:

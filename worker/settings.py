@@ -126,6 +126,12 @@ def load_settings(**overrides: object) -> Settings:
         raise BadSettings("; ".join(lines)) from None
 
 
+KUBERNETES: Final = "KUBERNETES_SERVICE_HOST"
+_OF_A_SERVICE: Final = re.compile(r"_(service_(host|port(_\w+)?)|port(_\d+_\w+)?)$", re.IGNORECASE)
+"""What Kubernetes adds to every pod for each Service, and so for one named ``reservation-…``:
+https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables"""
+
+
 def unknown_variables() -> list[str]:
     """A line for each variable with our prefix that is not a setting, with the nearest setting.
 
@@ -143,7 +149,10 @@ def unknown_variables() -> list[str]:
 def _given_names() -> set[str]:
     """The variables with our prefix that are not settings, from the environment and ``.env``."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    given = EnvSettingsSource(Settings).env_vars.keys() | DotEnvSettingsSource(Settings).env_vars
+    environment = set(EnvSettingsSource(Settings).env_vars)
+    if KUBERNETES in os.environ:
+        environment = {name for name in environment if not _OF_A_SERVICE.search(name)}
+    given = environment | DotEnvSettingsSource(Settings).env_vars.keys()
     ours = {name.upper() for name in given} - known
     # Where .env lacks the = after a name, what is read as the name may contain a URL.
     return {re.sub(r"\W.*", "…", name, flags=re.DOTALL) for name in ours if name.startswith(PREFIX)}

@@ -233,6 +233,17 @@ def test_a_url_that_is_read_as_part_of_a_name_is_not_shown(tmp_path: Path) -> No
     assert SECRET not in line
 
 
+def test_what_kubernetes_says_of_a_service_is_not_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_AMQP", "PORT", "PORT_5672_TCP_ADDR")
+    for name in names:
+        monkeypatch.setenv(f"RESERVATION_RABBIT_{name}", "10.0.0.1")
+    assert len(unknown_variables()) == len(names)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.2")
+    assert unknown_variables() == []
+
+
 def test_settings_and_variables_of_others_are_not_unknown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
