@@ -8,7 +8,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -23,8 +23,9 @@ from worker.broker.publisher import Publisher
 from worker.broker.subscription import Received, Subscription, consume, queue_depth, subscribe
 from worker.broker.wire.channel import open_channel
 from worker.commands.import_movies import import_documents
-from worker.devtools.demo.auditor import Evidence, Finding, audit
-from worker.devtools.demo.screen import Scene, verdict
+from worker.devtools.auditor import Document, Evidence, audit
+from worker.devtools.demo.screen import Scene
+from worker.devtools.demo.verdict import verdict
 from worker.devtools.demo.worker_processes import Crew
 from worker.devtools.demo.workload import Sent, cinema, rush
 from worker.devtools.servers import embedded_servers
@@ -59,9 +60,11 @@ async def run_demo(settings: Settings, *, requests: int, workers: int, keep: boo
                     "log_format": "json",
                 }
             )
-            findings = await Night(house, folder, console, requests, workers).play()
-        console.print(verdict(findings))
-        if any(finding.violations for finding in findings):
+            night = Night(house, folder, console, requests, workers)
+            evidence = await night.play()
+        findings = audit(evidence)
+        console.print(verdict(evidence, findings, night.request_count))
+        if findings:
             raise PromiseBroken("the audit found what must not be; see the table")
     finally:
         if keep:
@@ -84,6 +87,7 @@ class Night:
         self._sent = rush(self._programme, requests, SEED)
         self._events: list[Received] = []
         self._dead_letters: list[Received] = []
+        self.request_count = len({sent.request_id for sent in self._sent} - {None})
         self._scene = Scene(
             capacities={
                 (movie["_id"], slot["id"]): slot["capacity"]
@@ -91,12 +95,13 @@ class Night:
                 for slot in movie["timeSlots"]
             },
             sent_count=len(self._sent),
-            request_count=len({sent.request_id for sent in self._sent} - {None}),
+            request_count=self.request_count,
         )
 
-    async def play(self) -> list[Finding]:
+    async def play(self) -> Evidence:
         """Everything between the servers' start and the audit."""
         await import_documents(self._settings, self._programme)
+        before, _ = await self._stored()
         self._say(f"{len(self._programme)} movies imported")
         async with asyncio.TaskGroup() as tasks:
             crew = Crew(self._settings, self._folder)
@@ -108,7 +113,7 @@ class Night:
                     await self._rush(crew, tasks)
             finally:
                 await crew.stop()
-        return await self._audit()
+        return await self._evidence(before)
 
     async def _rush(self, crew: Crew, tasks: asyncio.TaskGroup) -> None:
         self._scene.started = time.monotonic()
@@ -198,23 +203,25 @@ class Night:
                     self._console.print(self._scene.line(), soft_wrap=True)
                 await asyncio.sleep(REFRESH_SECONDS)
 
-    async def _audit(self) -> list[Finding]:
-        movies, ledger = await stored_documents(
-            self._settings.mongodb_uri, self._settings.mongodb_database
-        )
-        left = await queue_depth(self._settings.amqp_url, topology.REQUESTS)
-        unfinished = Finding("requests left in the queue", "", ["not empty"] * bool(left))
-        evidence = Evidence(
+    async def _evidence(self, before: Sequence[Document]) -> Evidence:
+        after, ledger = await self._stored()
+        return Evidence(
             sent=[sent.body for sent in self._sent],
             events=[event.body for event in self._events],
             dead_letters=[
-                (dead_letter.body, str(dead_letter.headers.get(topology.DEAD_LETTER_ERROR)))
+                (str(dead_letter.headers.get(topology.DEAD_LETTER_ERROR)), dead_letter.body)
                 for dead_letter in self._dead_letters
             ],
-            movies=movies,
             ledger=ledger,
+            before=before,
+            after=after,
+            left_in_queue=await queue_depth(self._settings.amqp_url, topology.REQUESTS),
         )
-        return [*audit(evidence), unfinished]
+
+    async def _stored(self) -> tuple[Sequence[Document], Sequence[Document]]:
+        """The movies and the ledger."""
+        settings = self._settings
+        return await stored_documents(settings.mongodb_uri, settings.mongodb_database)
 
     def _say(self, note: str) -> None:
         self._scene.notes.append(note)

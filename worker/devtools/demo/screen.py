@@ -1,4 +1,4 @@
-"""What the demo shows: a live picture of the rush while it lasts, and the audit at its end."""
+"""What the demo shows of the rush while it lasts: a live picture."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from worker.devtools.demo.auditor import Finding
 from worker.devtools.demo.worker_processes import Member
 
 BUSIEST_SHOWN: Final = 8
 RATE_WINDOW_SECONDS: Final = 2
 ENDS_OF_WINDOW: Final = 2
-VIOLATIONS_SHOWN: Final = 5
 
 Slot = tuple[str, int]
 
@@ -148,17 +146,3 @@ def _crew(members: Sequence[Member], *, markup: bool = False) -> str:
         word = f"worker {member.number}{pid} {member.state}"
         words.append(f"[{colours[member.state]}]{word}[/]" if markup else word)
     return "  ".join(words)
-
-
-def verdict(findings: Sequence[Finding]) -> RenderableType:
-    """The audit as a table, with the first few violations of each promise under it."""
-    table = Table(title="audit, from outside", title_justify="left", min_width=72)
-    table.add_column("must be 0")
-    table.add_column("is", justify="right")
-    table.add_column("of")
-    details = []
-    for finding in findings:
-        count = len(finding.violations)
-        table.add_row(finding.title, f"[{'red' if count else 'green'}]{count}[/]", finding.figure)
-        details += [f"  {violation}" for violation in finding.violations[:VIOLATIONS_SHOWN]]
-    return Group(table, *(Text(detail, style="red") for detail in details))
