@@ -38,6 +38,10 @@ KILL_AT_SHARE: Final = 0.4
 """Of the requests, answered when the first worker is killed: in the thick of it."""
 PUBLISH_CHUNK: Final = 500
 QUIET_SECONDS: Final = 1
+"""Without an event, once every request has its outcome: what is still to come are repetitions."""
+STALLED_SECONDS: Final = 30
+"""Without an event, while outcomes are missing. A killed worker may leave a transaction open, which
+holds up the commits of the others for some seconds, so a short silence says nothing then."""
 REFRESH_SECONDS: Final = 0.1
 TICKS_PER_LINE: Final = 20
 LONGEST_SECONDS: Final = 600
@@ -150,11 +154,13 @@ class Night:
         self._say(f"worker {replacement.number} takes its place")
 
     async def _until_quiet(self, crew: Crew) -> None:
-        """Until every request has its outcome and nothing moves any more."""
+        """Wait until every request has its outcome, or none has come for long, and all is quiet."""
         deadline = self._scene.started + LONGEST_SECONDS
         while time.monotonic() < deadline:
             crew.check()
-            quiet = time.monotonic() - self._scene.last_event > QUIET_SECONDS
+            is_complete = len(self._scene.answered) == self._scene.request_count
+            patience_seconds = QUIET_SECONDS if is_complete else STALLED_SECONDS
+            quiet = time.monotonic() - self._scene.last_event > patience_seconds
             if quiet and not await queue_depth(self._settings.amqp_url, topology.REQUESTS):
                 return
             await asyncio.sleep(REFRESH_SECONDS)
