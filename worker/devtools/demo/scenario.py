@@ -17,11 +17,9 @@ from rich.console import Console
 from rich.live import Live
 
 from contracts import topology
-from worker.broker.connection import connect
 from worker.broker.messages import Message
-from worker.broker.publisher import Publisher
+from worker.broker.publisher import open_publisher
 from worker.broker.subscription import Received, Subscription, consume, queue_depth, subscribe
-from worker.broker.wire.channel import open_channel
 from worker.commands.import_movies import import_documents
 from worker.devtools.auditor import Document, Evidence, audit
 from worker.devtools.demo.screen import Scene
@@ -130,15 +128,15 @@ class Night:
         self._say(self._scene.summary())
 
     async def _publish(self) -> None:
-        connection = await connect(self._settings.amqp_url, "the audience of the demo")
-        try:
-            publisher = Publisher(await open_channel(connection, confirms=True))
+        queue = topology.REQUESTS
+        async with open_publisher(
+            self._settings.amqp_url, "publishing the requests of the demo", queue=queue
+        ) as publisher:
             for start in range(0, len(self._sent), PUBLISH_CHUNK):
                 chunk = self._sent[start : start + PUBLISH_CHUNK]
-                await publisher.publish([_message(sent) for sent in chunk])
+                messages = [_message(sent) for sent in chunk]
+                await publisher.publish_all(messages, "requests", f"the queue {queue}")
                 self._scene.published += len(chunk)
-        finally:
-            await connection.close()
 
     async def _kill_one(self, crew: Crew) -> None:
         deadline = self._scene.started + LONGEST_SECONDS
