@@ -1,4 +1,4 @@
-"""``reservation-worker demo``: a premiere night on real servers, audited from outside."""
+"""``reservation-worker demo``: a premiere rush on real servers, audited from outside."""
 
 from worker.devtools.demo.scenario import run_demo
 
