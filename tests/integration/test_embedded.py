@@ -209,7 +209,7 @@ async def test_an_error_in_one_ends_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # By then mongod runs, and RabbitMQ does not yet answer.
-    monkeypatch.setattr(rabbit_module, "_START_SECONDS", 1)
+    monkeypatch.setattr(rabbit_module, "START_TIMEOUT_SECONDS", 1)
     with pytest.raises(EmbeddedServerError, match="rabbitmq was not ready"):
         async with embedded_servers(tmp_path):
             pytest.fail("RabbitMQ was not waited for")
@@ -263,7 +263,7 @@ async def test_a_missing_server_is_one_line_that_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(programs, "search_path", lambda: str(tmp_path))
-    monkeypatch.setattr(programs, "_RABBITMQ_SERVERS", ())
+    monkeypatch.setattr(programs, "RABBITMQ_SERVERS", ())
     monkeypatch.setattr(programs, "_mongods_of_the_wheel", list)
     with pytest.raises(MissingServer, match=r"^.*pip install 'reservation-worker\[embedded\]'.*$"):
         await EmbeddedMongo(tmp_path).start()

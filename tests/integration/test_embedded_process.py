@@ -89,7 +89,7 @@ async def test_a_server_that_ends_at_its_start_is_reported_with_the_end_of_its_l
 async def test_a_folder_has_no_two_servers_of_one_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(process, "LOCK_TIMEOUT_SECONDS", 0.1)
     server = await shell(tmp_path, "sleep 60")
     with pytest.raises(EmbeddedServerError, match="in use"):
         await shell(tmp_path, "sleep 60")
@@ -117,7 +117,7 @@ def test_the_wrapper_of_the_distribution_is_never_taken_for_rabbitmq(
     wrapper = a_program(tmp_path / "lib" / "rabbitmq-script-wrapper")
     (tmp_path / "rabbitmq-server").symlink_to(wrapper)
     monkeypatch.setattr(programs, "search_path", lambda: str(tmp_path))
-    monkeypatch.setattr(programs, "_RABBITMQ_SERVERS", ())
+    monkeypatch.setattr(programs, "RABBITMQ_SERVERS", ())
     with pytest.raises(MissingServer):
         programs.rabbitmq_server()
     (tmp_path / "rabbitmq-server").unlink()
