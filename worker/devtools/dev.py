@@ -11,7 +11,7 @@ from worker.settings import PREFIX, Settings
 
 
 async def run_dev(settings: Settings, folder: Path | None) -> None:
-    """Start the servers, print where they are, and run a worker until it is told to stop.
+    """Start the servers, print where they are, and run a worker until it is asked to stop.
 
     The data is kept in ``folder``, or gone afterwards if that is None. Raises MissingServer or
     EmbeddedServerError when a server cannot be started.

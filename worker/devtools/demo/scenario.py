@@ -1,4 +1,4 @@
-"""The demo from the first curtain to the last: servers, programme, rush, a killed worker, audit."""
+"""The demo from start to end: servers, movies, rush, a killed worker, evidence, audit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -17,15 +17,14 @@ from rich.console import Console
 from rich.live import Live
 
 from contracts import topology
-from worker.broker.connection import connect
 from worker.broker.messages import Message
-from worker.broker.publisher import Publisher
+from worker.broker.publisher import open_publisher
 from worker.broker.subscription import Received, Subscription, consume, queue_depth, subscribe
-from worker.broker.wire.channel import open_channel
 from worker.commands.import_movies import import_documents
-from worker.devtools.demo.findings_of_demo import Evidence, Finding, audit
-from worker.devtools.demo.screen import Scene, verdict
-from worker.devtools.demo.worker_processes import Crew
+from worker.devtools.auditor import Document, Evidence, audit
+from worker.devtools.demo.screen import View
+from worker.devtools.demo.verdict import verdict
+from worker.devtools.demo.worker_processes import WorkerPool
 from worker.devtools.demo.workload import Sent, cinema, rush
 from worker.devtools.servers import embedded_servers
 from worker.errors import PromiseBroken
@@ -34,9 +33,13 @@ from worker.store.scan import stored_documents
 
 SEED: Final = 20_261_224
 KILL_AT_SHARE: Final = 0.4
-"""Of the requests, answered when the first worker is killed: in the thick of it."""
+"""Of the requests, answered when the first worker is killed: in the middle of the rush."""
 PUBLISH_CHUNK: Final = 500
 QUIET_SECONDS: Final = 1
+"""Without an event, once every request has its outcome: what is still to come are repetitions."""
+STALLED_SECONDS: Final = 30
+"""Without an event, while outcomes are missing. A killed worker may leave a transaction open, which
+holds up the commits of the others for some seconds, so a short silence says nothing then."""
 REFRESH_SECONDS: Final = 0.1
 TICKS_PER_LINE: Final = 20
 LONGEST_SECONDS: Final = 600
@@ -44,7 +47,7 @@ LONGEST_SECONDS: Final = 600
 
 
 async def run_demo(settings: Settings, *, requests: int, workers: int, keep: bool) -> None:
-    """Play the whole night; raises PromiseBroken if the audit finds a single violation."""
+    """Run the whole demo; raises PromiseBroken if the audit finds a single violation."""
     console = Console()
     folder = Path(tempfile.mkdtemp(prefix="reservation-demo-"))
     try:
@@ -52,16 +55,18 @@ async def run_demo(settings: Settings, *, requests: int, workers: int, keep: boo
             stack = AsyncExitStack()
             servers = await stack.enter_async_context(embedded_servers(folder / "servers"))
         async with stack:
-            house = settings.model_copy(
+            own_settings = settings.model_copy(
                 update={
                     "amqp_url": servers.amqp_url,
                     "mongodb_uri": servers.mongodb_uri,
                     "log_format": "json",
                 }
             )
-            findings = await Night(house, folder, console, requests, workers).play()
-        console.print(verdict(findings))
-        if any(finding.violations for finding in findings):
+            demo = Demo(own_settings, folder, console, requests, workers)
+            evidence = await demo.run()
+        findings = audit(evidence)
+        console.print(verdict(evidence, findings, demo.request_count))
+        if findings:
             raise PromiseBroken("the audit found what must not be; see the table")
     finally:
         if keep:
@@ -70,7 +75,7 @@ async def run_demo(settings: Settings, *, requests: int, workers: int, keep: boo
             shutil.rmtree(folder, ignore_errors=True)
 
 
-class Night:
+class Demo:
     """One rush on one cinema."""
 
     def __init__(
@@ -80,83 +85,87 @@ class Night:
         self._folder = folder
         self._console = console
         self._workers = workers
-        self._programme = cinema()
-        self._sent = rush(self._programme, requests, SEED)
+        self._movies = cinema()
+        self._sent = rush(self._movies, requests, SEED)
         self._events: list[Received] = []
         self._dead_letters: list[Received] = []
-        self._scene = Scene(
+        self.request_count = len({sent.request_id for sent in self._sent} - {None})
+        self._view = View(
             capacities={
                 (movie["_id"], slot["id"]): slot["capacity"]
-                for movie in self._programme
+                for movie in self._movies
                 for slot in movie["timeSlots"]
             },
             sent_count=len(self._sent),
-            request_count=len({sent.request_id for sent in self._sent} - {None}),
+            request_count=self.request_count,
         )
 
-    async def play(self) -> list[Finding]:
-        """Everything between the servers' start and the audit."""
-        await import_documents(self._settings, self._programme)
-        self._say(f"{len(self._programme)} movies imported")
+    async def run(self) -> Evidence:
+        """Everything between the start of the servers and the audit."""
+        await import_documents(self._settings, self._movies)
+        before, _ = await self._stored()
+        self._say(f"{len(self._movies)} movies imported")
         async with asyncio.TaskGroup() as tasks:
-            crew = Crew(self._settings, self._folder)
-            self._scene.members = crew.members
+            pool = WorkerPool(self._settings, self._folder)
+            self._view.workers = pool.processes
             try:
                 for _ in range(self._workers):
-                    await crew.start()
+                    await pool.start()
                 async with self._watching(tasks):
-                    await self._rush(crew, tasks)
+                    await self._rush(pool, tasks)
             finally:
-                await crew.stop()
-        return await self._audit()
+                await pool.stop()
+        return await self._evidence(before)
 
-    async def _rush(self, crew: Crew, tasks: asyncio.TaskGroup) -> None:
-        self._scene.started = time.monotonic()
+    async def _rush(self, pool: WorkerPool, tasks: asyncio.TaskGroup) -> None:
+        self._view.started = time.monotonic()
         drawing = tasks.create_task(self._draw())
         publishing = tasks.create_task(self._publish())
-        await self._kill_one(crew)
+        await self._kill_one(pool)
         await publishing
-        await self._until_quiet(crew)
+        await self._until_quiet(pool)
         drawing.cancel()
-        self._say(self._scene.summary())
+        self._say(self._view.summary())
 
     async def _publish(self) -> None:
-        connection = await connect(self._settings.amqp_url, "the audience of the demo")
-        try:
-            publisher = Publisher(await open_channel(connection, confirms=True))
+        queue = topology.REQUESTS
+        async with open_publisher(
+            self._settings.amqp_url, "publishing the requests of the demo", queue=queue
+        ) as publisher:
             for start in range(0, len(self._sent), PUBLISH_CHUNK):
                 chunk = self._sent[start : start + PUBLISH_CHUNK]
-                await publisher.publish([_message(sent) for sent in chunk])
-                self._scene.published += len(chunk)
-        finally:
-            await connection.close()
+                messages = [_message(sent) for sent in chunk]
+                await publisher.publish_all(messages, "requests", f"the queue {queue}")
+                self._view.published += len(chunk)
 
-    async def _kill_one(self, crew: Crew) -> None:
-        deadline = self._scene.started + LONGEST_SECONDS
-        while len(self._scene.answered) < KILL_AT_SHARE * self._scene.request_count:
-            crew.check()
+    async def _kill_one(self, pool: WorkerPool) -> None:
+        deadline = self._view.started + LONGEST_SECONDS
+        while len(self._view.answered) < KILL_AT_SHARE * self._view.request_count:
+            pool.check()
             if time.monotonic() > deadline:
-                return  # The audit tells what is missing.
+                return  # The audit names what is missing.
             await asyncio.sleep(REFRESH_SECONDS)
-        victim = crew.members[0]
-        await crew.kill(victim)
+        victim = pool.processes[0]
+        await pool.kill(victim)
         self._say(f"worker {victim.number} was killed with SIGKILL, without a warning")
-        replacement = await crew.start()
+        replacement = await pool.start()
         self._say(f"worker {replacement.number} takes its place")
 
-    async def _until_quiet(self, crew: Crew) -> None:
-        """Until every request has its outcome and nothing moves any more."""
-        deadline = self._scene.started + LONGEST_SECONDS
+    async def _until_quiet(self, pool: WorkerPool) -> None:
+        """Wait until every request has its outcome, or none has come for long, and all is quiet."""
+        deadline = self._view.started + LONGEST_SECONDS
         while time.monotonic() < deadline:
-            crew.check()
-            quiet = time.monotonic() - self._scene.last_event > QUIET_SECONDS
+            pool.check()
+            is_complete = len(self._view.answered) == self._view.request_count
+            patience_seconds = QUIET_SECONDS if is_complete else STALLED_SECONDS
+            quiet = time.monotonic() - self._view.last_event > patience_seconds
             if quiet and not await queue_depth(self._settings.amqp_url, topology.REQUESTS):
                 return
             await asyncio.sleep(REFRESH_SECONDS)
 
     @asynccontextmanager
     async def _watching(self, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
-        """An independent subscriber to the events, and whoever empties the dead letters."""
+        """Subscribe to the events, independently of the workers, and consume the dead letters."""
         url = self._settings.amqp_url
         async with (
             subscribe(url, topology.EVENTS, "#") as arriving,
@@ -176,7 +185,7 @@ class Night:
         while True:
             event = await arriving.get()
             self._events.append(event)
-            self._scene.note_event(json.loads(event.body))
+            self._view.note_event(json.loads(event.body))
 
     async def _note_dead_letters(self, returning: Subscription) -> None:
         while True:
@@ -188,36 +197,38 @@ class Night:
             live = None
             if self._console.is_terminal:
                 live = stack.enter_context(
-                    Live(self._scene, console=self._console, auto_refresh=False)
+                    Live(self._view, console=self._console, auto_refresh=False)
                 )
             for tick in itertools.count():
-                self._scene.sample()
+                self._view.sample()
                 if live:
                     live.refresh()
                 elif tick % TICKS_PER_LINE == 0:
-                    self._console.print(self._scene.line(), soft_wrap=True)
+                    self._console.print(self._view.line(), soft_wrap=True)
                 await asyncio.sleep(REFRESH_SECONDS)
 
-    async def _audit(self) -> list[Finding]:
-        movies, ledger = await stored_documents(
-            self._settings.mongodb_uri, self._settings.mongodb_database
-        )
-        left = await queue_depth(self._settings.amqp_url, topology.REQUESTS)
-        unfinished = Finding("requests left in the queue", "", ["not empty"] * bool(left))
-        evidence = Evidence(
+    async def _evidence(self, before: Sequence[Document]) -> Evidence:
+        after, ledger = await self._stored()
+        return Evidence(
             sent=[sent.body for sent in self._sent],
             events=[event.body for event in self._events],
             dead_letters=[
-                (dead_letter.body, str(dead_letter.headers.get(topology.DEAD_LETTER_ERROR)))
+                (str(dead_letter.headers.get(topology.DEAD_LETTER_ERROR)), dead_letter.body)
                 for dead_letter in self._dead_letters
             ],
-            movies=movies,
             ledger=ledger,
+            before=before,
+            after=after,
+            left_in_queue=await queue_depth(self._settings.amqp_url, topology.REQUESTS),
         )
-        return [*audit(evidence), unfinished]
+
+    async def _stored(self) -> tuple[Sequence[Document], Sequence[Document]]:
+        """The movies and the ledger."""
+        settings = self._settings
+        return await stored_documents(settings.mongodb_uri, settings.mongodb_database)
 
     def _say(self, note: str) -> None:
-        self._scene.notes.append(note)
+        self._view.notes.append(note)
         if not self._console.is_terminal:
             self._console.print(note)
 

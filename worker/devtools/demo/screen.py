@@ -1,4 +1,4 @@
-"""What the demo shows: a live picture of the rush while it lasts, and the audit at its end."""
+"""What the demo shows of the rush while it lasts: a live picture."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from worker.devtools.demo.findings_of_demo import Finding
-from worker.devtools.demo.worker_processes import Member
+from worker.devtools.demo.worker_processes import WorkerProcess
 
 BUSIEST_SHOWN: Final = 8
 RATE_WINDOW_SECONDS: Final = 2
 ENDS_OF_WINDOW: Final = 2
-VIOLATIONS_SHOWN: Final = 5
 
 Slot = tuple[str, int]
 
 
 @dataclass(slots=True)
-class Scene:
+class View:
     """The state of the rush as seen from outside the workers."""
 
     capacities: Mapping[Slot, int]
@@ -38,14 +36,14 @@ class Scene:
     outcomes: Counter[str] = field(default_factory=Counter)
     seats_left: dict[Slot, int] = field(default_factory=dict)
     demand: Counter[Slot] = field(default_factory=Counter)
-    members: Sequence[Member] = ()
+    workers: Sequence[WorkerProcess] = ()
     notes: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
     last_event: float = field(default_factory=time.monotonic)
     _samples: deque[tuple[float, int]] = field(default_factory=deque)
 
     def note_event(self, event: Mapping[str, object]) -> None:
-        """Take one event into the picture."""
+        """Count one event."""
         self.events += 1
         self.last_event = time.monotonic()
         request_id = str(event["requestId"])
@@ -59,11 +57,11 @@ class Scene:
         if isinstance(movie_id, str) and isinstance(slot_id, int) and isinstance(left, int):
             slot = (movie_id, slot_id)
             self.demand[slot] += 1
-            # Events of two workers may overtake each other; seats are only ever taken here.
+            # Events of two workers may overtake each other; here, free seats only get fewer.
             self.seats_left[slot] = min(left, self.seats_left.get(slot, left))
 
     def sample(self) -> None:
-        """Take the time; to be called several times a second."""
+        """Note how many outcomes there are now; to be called several times a second."""
         now = time.monotonic()
         self._samples.append((now, len(self.answered)))
         while now - self._samples[0][0] > RATE_WINDOW_SECONDS:
@@ -79,7 +77,7 @@ class Scene:
 
     @property
     def conflicts(self) -> int:
-        return sum(member.conflicts for member in self.members)
+        return sum(worker.conflicts for worker in self.workers)
 
     def summary(self) -> str:
         """The rush in one sentence."""
@@ -90,11 +88,11 @@ class Scene:
         )
 
     def line(self) -> str:
-        """The picture in one line, for an output that is no terminal."""
+        """The picture in one line, for an output that is not a terminal."""
         return (
             f"{time.monotonic() - self.started:5.1f} s  {self.published:,} published  "
             f"{len(self.answered):,}/{self.request_count:,} outcomes  {self.rate:,.0f}/s  "
-            f"{self.conflicts} conflicts  {_crew(self.members)}"
+            f"{self.conflicts} conflicts  {_worker_states(self.workers)}"
         )
 
     def __rich__(self) -> RenderableType:
@@ -110,12 +108,12 @@ class Scene:
                 self._progress(),
                 Text.from_markup("   ".join(figures)),
                 "   ".join(outcomes),
-                Text.from_markup(_crew(self.members, markup=True)),
+                Text.from_markup(_worker_states(self.workers, markup=True)),
                 "",
                 self._busiest(),
                 *(Text.from_markup(f"[dim]{note}[/]") for note in self.notes[-3:]),
             ),
-            title="premiere night",
+            title="premiere rush",
             width=90,
         )
 
@@ -128,37 +126,23 @@ class Scene:
 
     def _busiest(self) -> Table:
         table = Table.grid(padding=(0, 2))
-        for slot, wishes in self.demand.most_common(BUSIEST_SHOWN):
+        for slot, request_count in self.demand.most_common(BUSIEST_SHOWN):
             capacity = self.capacities[slot]
             taken = capacity - self.seats_left[slot]
             table.add_row(
                 f"{slot[0]} #{slot[1]}",
                 ProgressBar(total=capacity, completed=taken, width=30),
                 f"{taken}/{capacity} seats",
-                f"[dim]{wishes:,} requests[/]",
+                f"[dim]{request_count:,} requests[/]",
             )
         return table
 
 
-def _crew(members: Sequence[Member], *, markup: bool = False) -> str:
+def _worker_states(workers: Sequence[WorkerProcess], *, markup: bool = False) -> str:
     colours = {"working": "green", "killed": "red", "starting": "yellow", "stopped": "dim"}
     words = []
-    for member in members:
-        pid = f" (pid {member.process.pid})" if member.process.pid else ""
-        word = f"worker {member.number}{pid} {member.state}"
-        words.append(f"[{colours[member.state]}]{word}[/]" if markup else word)
+    for worker in workers:
+        pid = f" (pid {worker.process.pid})" if worker.process.pid else ""
+        word = f"worker {worker.number}{pid} {worker.state}"
+        words.append(f"[{colours[worker.state]}]{word}[/]" if markup else word)
     return "  ".join(words)
-
-
-def verdict(findings: Sequence[Finding]) -> RenderableType:
-    """The audit as a table, with the first few violations of each promise under it."""
-    table = Table(title="audit, from outside", title_justify="left", min_width=72)
-    table.add_column("must be 0")
-    table.add_column("is", justify="right")
-    table.add_column("of")
-    details = []
-    for finding in findings:
-        count = len(finding.violations)
-        table.add_row(finding.title, f"[{'red' if count else 'green'}]{count}[/]", finding.figure)
-        details += [f"  {violation}" for violation in finding.violations[:VIOLATIONS_SHOWN]]
-    return Group(table, *(Text(detail, style="red") for detail in details))

@@ -13,14 +13,15 @@ from worker.settings import Settings, environment_of
 
 START_TIMEOUT_SECONDS: Final = 20
 STOP_MARGIN_SECONDS: Final = 5
-"""Beyond the drain time, before a worker that was told to stop is killed."""
+"""Beyond the drain time, before a worker that was asked to stop is killed."""
 
-# As the worker writes them, in worker/service/runtime.py and worker/service/recording.py.
 READY: Final = b'"message": "ready'
+"""As ``worker/service/runtime.py`` logs it."""
 CONFLICT: Final = b"Conflict:"
+"""As ``worker/service/recording.py`` logs the failure of an attempt."""
 
 
-class Member:
+class WorkerProcess:
     """One worker process, and what its log says."""
 
     def __init__(self, number: int, folder: Path) -> None:
@@ -31,7 +32,7 @@ class Member:
         self._read_bytes = 0
 
     def read_log(self) -> None:
-        """Pick out of the new lines of the log what the audience wants to know."""
+        """Pick out of the new lines of the log what the demo shows."""
         with self.process.log.open("rb") as log:
             log.seek(self._read_bytes)
             news = log.read()
@@ -42,45 +43,45 @@ class Member:
             self.state = "working"
 
     async def is_working(self) -> bool:
-        """Whether it takes requests."""
+        """Whether it consumes requests."""
         self.read_log()
         return self.state == "working"
 
 
-class Crew:
-    """All worker processes that ever took part."""
+class WorkerPool:
+    """All worker processes of the demo, also those that have ended."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._environment = environment_of(settings)
         self._grace_seconds = settings.drain_seconds + STOP_MARGIN_SECONDS
         self._folder = folder
-        self.members: list[Member] = []
+        self.processes: list[WorkerProcess] = []
 
-    async def start(self) -> Member:
-        """Start one more process and wait until it takes requests; raises EmbeddedServerError."""
-        member = Member(len(self.members) + 1, self._folder)
-        self.members.append(member)
-        await member.process.start([sys.executable, "-m", "worker", "run"], self._environment)
-        await member.process.until(member.is_working, START_TIMEOUT_SECONDS)
-        return member
+    async def start(self) -> WorkerProcess:
+        """Start one more and wait until it consumes requests; raises EmbeddedServerError."""
+        worker = WorkerProcess(len(self.processes) + 1, self._folder)
+        self.processes.append(worker)
+        await worker.process.start([sys.executable, "-m", "worker", "run"], self._environment)
+        await worker.process.until(worker.is_working, START_TIMEOUT_SECONDS)
+        return worker
 
     def check(self) -> None:
         """Read the logs; raises EmbeddedServerError for a process that ended by itself."""
-        for member in self.members:
-            member.read_log()
-            if member.state == "working" and not member.process.running:
+        for worker in self.processes:
+            worker.read_log()
+            if worker.state == "working" and not worker.process.running:
                 raise EmbeddedServerError(
-                    f"{member.process.name} ended by itself; see {member.process.log}"
+                    f"{worker.process.name} ended by itself; see {worker.process.log}"
                 )
 
-    async def kill(self, member: Member) -> None:
-        """SIGKILL: the process gets no chance to settle, close or say anything."""
-        member.state = "killed"
-        await member.process.kill()
+    async def kill(self, worker: WorkerProcess) -> None:
+        """Send SIGKILL: the process gets no chance to settle, close or log anything."""
+        worker.state = "killed"
+        await worker.process.kill()
 
     async def stop(self) -> None:
-        """SIGTERM to whoever works, and wait for the drain."""
-        working = [member for member in self.members if member.process.running]
-        for member in working:
-            member.state = "stopped"
-        await asyncio.gather(*(member.process.terminate(self._grace_seconds) for member in working))
+        """Send SIGTERM to all running workers, and wait until they have drained."""
+        running = [worker for worker in self.processes if worker.process.running]
+        for worker in running:
+            worker.state = "stopped"
+        await asyncio.gather(*(worker.process.terminate(self._grace_seconds) for worker in running))

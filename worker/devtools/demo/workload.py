@@ -1,6 +1,6 @@
-"""The cinema of the demo, and the rush on it. Pure: the same seed gives the same night.
+"""The movies of the demo, and the rush on them. Pure: the same seed gives the same requests.
 
-Popularity falls off as it does on a premiere night: one movie takes most of the requests, and of
+Popularity falls off as it does at a premiere: one movie takes most of the requests, and of
 its time slots the evening ones. The numbers are made up; what matters is that they are skewed.
 """
 
@@ -49,7 +49,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One message of the night: its body, and the request id if it is one that can be answered."""
+    """One message of the rush: its body, and the request id if it is one that can be answered."""
 
     body: bytes
     movie_id: str
@@ -57,7 +57,7 @@ class Sent:
 
 
 def cinema() -> list[Document]:
-    """The programme, as ``movies import`` takes it: every movie in every hall it plays in."""
+    """The movies as ``movies import`` takes them, each in one hall with the same show times."""
     return [
         {
             "_id": _slug(title),
@@ -72,12 +72,12 @@ def cinema() -> list[Document]:
     ]  # fmt: skip
 
 
-def rush(programme: Sequence[Document], count: int, seed: int) -> list[Sent]:
+def rush(movies: Sequence[Document], count: int, seed: int) -> list[Sent]:
     """``count`` messages, in the order in which they are published."""
-    chance = random.Random(seed)  # noqa: S311  # A simulated audience, not a secret.
+    chance = random.Random(seed)  # noqa: S311  # Simulated requests, not a secret.
     messages: list[Sent] = []
     requests: list[tuple[Document, Sent]] = []
-    for body in _wishes(programme, chance):
+    for body in _requests(movies, chance):
         if len(messages) == count:
             return messages
         dice = chance.random()
@@ -89,16 +89,16 @@ def rush(programme: Sequence[Document], count: int, seed: int) -> list[Sent]:
         elif dice < DUPLICATE_SHARE + REUSED_SHARE + UNREADABLE_SHARE:
             messages.append(Sent(chance.choice(UNREADABLE_BODIES), "unknown", None))
         else:
-            wish = _with_faults(body, chance)
-            requests.append((wish, _sent(wish)))
+            request = _with_faults(body, chance)
+            requests.append((request, _sent(request)))
             messages.append(requests[-1][1])
     return messages
 
 
-def _wishes(programme: Sequence[Document], chance: random.Random) -> Iterator[Document]:
-    weights = [1 / rank**POPULARITY_EXPONENT for rank in range(1, len(programme) + 1)]
+def _requests(movies: Sequence[Document], chance: random.Random) -> Iterator[Document]:
+    weights = [1 / rank**POPULARITY_EXPONENT for rank in range(1, len(movies) + 1)]
     while True:
-        movie = chance.choices(programme, weights)[0]
+        movie = chance.choices(movies, weights)[0]
         slot = chance.choices(movie["timeSlots"], SHOW_TIME_WEIGHTS)[0]
         yield {
             "requestId": str(UUID(int=chance.getrandbits(128), version=4)),
@@ -108,7 +108,7 @@ def _wishes(programme: Sequence[Document], chance: random.Random) -> Iterator[Do
         }
 
 
-def _with_faults(wish: Document, chance: random.Random) -> Document:
+def _with_faults(request: Document, chance: random.Random) -> Document:
     faults: Sequence[tuple[float, Mapping[str, object]]] = (
         (UNKNOWN_MOVIE_SHARE, {"movieId": "the-room-ii"}),
         (UNKNOWN_SLOT_SHARE, {"timeSlotId": 99}),
@@ -117,12 +117,12 @@ def _with_faults(wish: Document, chance: random.Random) -> Document:
     )
     for share, changes in faults:
         if chance.random() < share:
-            return {**wish, **changes}
-    return wish
+            return {**request, **changes}
+    return request
 
 
-def _sent(wish: Document) -> Sent:
-    return Sent(json.dumps(wish).encode(), wish["movieId"], wish["requestId"])
+def _sent(request: Document) -> Sent:
+    return Sent(json.dumps(request).encode(), request["movieId"], request["requestId"])
 
 
 def _slug(title: str) -> str:

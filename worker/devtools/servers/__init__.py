@@ -1,15 +1,13 @@
-"""Real servers as child processes, for `dev`, `demo`, the tests and the benchmarks.
+"""Real servers as child processes, for ``dev``, ``demo``, the tests and the benchmarks.
 
-This package owns finding, starting, stopping, killing and restarting a private MongoDB replica
-set and a private RabbitMQ node. It refuses to know what is stored in them: no movie, queue or
-request is named here, and the service itself never imports it.
-
-    programs   where `mongod` and `rabbitmq-server` are on this machine
+    programs   where ``mongod`` and ``rabbitmq-server`` are on this machine
     ports      which TCP ports they may have
-    process    one server process: its log, its end, and no way to outlive us
+    process    one server process: its log, its end, and why it cannot outlive us
     mongo      a replica set of one member, or of several for failover tests
     rabbit     one RabbitMQ node, with the port mapper it needs
     servers    both together
+
+Refuses to know what is stored in them: no movie, queue or request is named here.
 """
 
 from worker.devtools.servers.mongo import EmbeddedMongo

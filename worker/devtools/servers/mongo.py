@@ -1,9 +1,7 @@
 """A private MongoDB replica set, of one member or of several.
 
-This module owns the members, their configuration as a set, and when the set counts as ready. It
-refuses to know what is stored in it. Transactions need a replica set, so even one member is one.
-
-It is the only module besides `store` that speaks to MongoDB, and only to administer it.
+Transactions need a replica set, so even one member is one. Apart from ``store``, only this module
+connects to MongoDB, and only to administer it. Refuses to know what is stored there.
 """
 
 from __future__ import annotations
@@ -25,26 +23,28 @@ from worker.errors import EmbeddedServerError
 
 Document = dict[str, object]
 
-# A mongod answers within a second of its start; the rest is for a loaded machine.
-_START_SECONDS: Final = 30.0
-# A set elects within a few seconds; members without data first copy what the primary has.
-_PRIMARY_SECONDS: Final = 60.0
-_STOP_SECONDS: Final = 20.0
+START_TIMEOUT_SECONDS: Final = 30
+"""A mongod answers within a second of its start; a loaded machine takes longer."""
+PRIMARY_TIMEOUT_SECONDS: Final = 60
+"""A set elects within a few seconds; members without data first copy what the primary has."""
+STOP_GRACE_SECONDS: Final = 20
 
-_NOT_YET_INITIALIZED: Final = 94
-_PRIMARY: Final = 1
-_SECONDARY: Final = 2
+NOT_YET_INITIALIZED: Final = 94
+"""MongoDB's error code for a member that has no configuration."""
+PRIMARY: Final = 1
+SECONDARY: Final = 2
+"""The states of members, as ``replSetGetStatus`` numbers them."""
 
-_OPTIONS: Final = (
+OPTIONS: Final = (
     *("--bind_ip", LOOPBACK),
     # The name of a Unix socket may have about 100 bytes, which a temporary folder easily exceeds.
     "--nounixsocket",
     "--quiet",
     # Half of the machine's memory, the default, is too much beside a broker, a benchmark and two
-    # more members; half a gigabyte holds the ledger of some million requests.
+    # more members; half a gigabyte holds the ledger of several million requests.
     *("--wiredTigerCacheSizeGB", "0.5"),
-    # A twentieth of the free disk, the default, is too much for a demo; this is some hundred
-    # thousand commits, more than a member misses while it is down.
+    # A twentieth of the free disk, the default, is too much for a demo; this is several
+    # hundred thousand commits, more than a member misses while it is down.
     *("--oplogSize", "512"),
     # Diagnostic data would be written every second, and nobody reads it here.
     *("--setParameter", "diagnosticDataCollectionEnabled=false"),
@@ -52,12 +52,11 @@ _OPTIONS: Final = (
     # once can never provide.
     *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
 )
-_SET_SETTINGS: Final[Document] = {
-    # A failover takes about 3 s instead of the 12 of MongoDB's defaults. A lower timeout would
-    # make busy test machines elect without need.
-    "electionTimeoutMillis": 2000,
-    "heartbeatIntervalMillis": 500,
-}
+"""What every mongod is started with, besides its address and its data."""
+
+SET_SETTINGS: Final[Document] = {"electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 500}
+"""A failover takes about 3 s with these, instead of the 12 s of MongoDB's defaults. A lower timeout
+would make busy test machines hold elections without need."""
 
 
 class MongoMember:
@@ -92,8 +91,8 @@ class MongoMember:
     async def start(self) -> None:
         """Start it, with the data it had, unless it is running; returns when it answers.
 
-        It need not have joined the set by then: see `EmbeddedMongo.until_writable`. Raises
-        `EmbeddedServerError` with the end of its log.
+        It need not have joined the set by then: see ``EmbeddedMongo.until_writable``. Raises
+        MissingServer, and EmbeddedServerError with the end of its log.
         """
         if self.running:
             return
@@ -105,18 +104,18 @@ class MongoMember:
             await self._process.start(
                 (
                     *(*command, "--dbpath", self._data),
-                    *(*_OPTIONS, *self._parameters, *self.options),
+                    *(*OPTIONS, *self._parameters, *self.options),
                 ),
                 programs.environment(),
             )
-            await self._process.until(lambda: accepts_connections(self.port), _START_SECONDS)
+            await self._process.until(lambda: accepts_connections(self.port), START_TIMEOUT_SECONDS)
         except BaseException:
             await self._process.kill()
             raise
 
     async def stop(self) -> None:
-        """Stop it in order."""
-        await self._process.terminate(_STOP_SECONDS)
+        """Let it shut down in order."""
+        await self._process.terminate(STOP_GRACE_SECONDS)
 
     async def kill(self) -> None:
         """End it as a crash would."""
@@ -124,7 +123,7 @@ class MongoMember:
 
     @asynccontextmanager
     async def admin(self) -> AsyncIterator[AsyncDatabase[Document]]:
-        """Connect to the `admin` database of this member, whatever its state in the set is."""
+        """Connect to the ``admin`` database of this member, whatever its state in the set is."""
         async with AsyncMongoClient[Document](
             LOOPBACK,
             self.port,
@@ -136,11 +135,11 @@ class MongoMember:
 
 
 class EmbeddedMongo:
-    """A replica set at 127.0.0.1, whose members keep their data under `folder`.
+    """A replica set at 127.0.0.1, whose members keep their data under ``folder``.
 
-    The first member listens on `port` and the others on the ports after it; without one, all get
-    free ports, which stay the same for the life of the object. `parameters` are server parameters
-    beyond the usual ones, for example `{"enableTestCommands": "1"}` for fail points.
+    The first member listens on ``port`` and the others on the ports after it; without one, all get
+    free ports, which stay the same for the life of the object. ``parameters`` are server parameters
+    beyond the usual ones, for example ``{"enableTestCommands": "1"}`` for fail points.
     """
 
     def __init__(
@@ -171,9 +170,9 @@ class EmbeddedMongo:
         return tuple(member.pid for member in self.members if member.pid is not None)
 
     def secure(self, options: Sequence[str], admin_options: Mapping[str, Any]) -> None:
-        """From the next start on, give every mongod further options, such as `--tlsMode`.
+        """From the next start on, give every mongod further options, such as ``--tlsMode``.
 
-        `admin_options` are what a client then needs besides the address, such as a CA file.
+        ``admin_options`` are what a client then needs besides the address, such as a CA file.
         """
         for member in self.members:
             member.options, member.admin_options = options, admin_options
@@ -181,7 +180,7 @@ class EmbeddedMongo:
     async def start(self) -> None:
         """Start every member that is not running; returns once the set takes majority writes.
 
-        Raises `MissingServer` without a mongod, otherwise `EmbeddedServerError` with the reason;
+        Raises MissingServer without a mongod, otherwise EmbeddedServerError with the reason;
         no member is left running then.
         """
         try:
@@ -201,16 +200,16 @@ class EmbeddedMongo:
         await together(*(member.kill() for member in self.members))
 
     async def primary(self) -> int | None:
-        """Give the index of the member that takes writes now, or None during an election."""
+        """The index of the member that takes writes now, or None during an election."""
         for index, member in enumerate(self.members):
             if member.running and await _is_primary(member):
                 return index
         return None
 
-    async def until_writable(self, deadline_seconds: float = _PRIMARY_SECONDS) -> None:
+    async def until_writable(self, deadline_seconds: float = PRIMARY_TIMEOUT_SECONDS) -> None:
         """Wait until a primary takes majority writes and all running members follow it.
 
-        A member that is down is not waited for. Raises `EmbeddedServerError` at the deadline.
+        A member that is down is not waited for. Raises EmbeddedServerError at the deadline.
         """
         try:
             await poll(self._is_writable, deadline_seconds)
@@ -229,7 +228,7 @@ class EmbeddedMongo:
                 status = await admin.command("replSetGetStatus")
                 states = {member["name"]: member["state"] for member in status["members"]}
                 up = [states.get(member.address) for member in self.members if member.running]
-                if not all(state in (_PRIMARY, _SECONDARY) for state in up):
+                if not all(state in (PRIMARY, SECONDARY) for state in up):
                     return False
                 # Being primary is not yet being able to commit; a majority has to say so too.
                 concern = {"w": "majority", "wtimeout": 1000}
@@ -239,16 +238,16 @@ class EmbeddedMongo:
         return True
 
     async def _configure(self) -> None:
-        """Make the members a set, once; after that only tell them when their ports changed."""
+        """Make the members a set, once; after that only update ports that changed."""
         hosts = [{"_id": index, "host": m.address} for index, m in enumerate(self.members)]
         try:
             async with self.members[0].admin() as admin:
                 try:
                     config = (await admin.command("replSetGetConfig"))["config"]
                 except OperationFailure as error:
-                    if error.code != _NOT_YET_INITIALIZED:
+                    if error.code != NOT_YET_INITIALIZED:
                         raise
-                    wanted = {"_id": self.replica_set, "members": hosts, "settings": _SET_SETTINGS}
+                    wanted = {"_id": self.replica_set, "members": hosts, "settings": SET_SETTINGS}
                     await admin.command("replSetInitiate", wanted)
                     return
                 if [member["host"] for member in config["members"]] != [h["host"] for h in hosts]:

@@ -1,7 +1,6 @@
 """TCP ports at 127.0.0.1, the only address that embedded servers listen on.
 
-This module owns the choice of a port and the question whether it is taken. It refuses to know
-what listens there.
+Chooses free ones, and finds out whether one is taken. Refuses to know what listens there.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ from worker.errors import EmbeddedServerError
 
 LOOPBACK: Final = "127.0.0.1"
 
-# Ports below the range from which kernels give out ports for outgoing connections (Linux from
-# 32768, macOS from 49152). Inside it, a client that keeps dialling a stopped server can be given
-# that very port, connect to itself, and keep the server from coming back.
-_LOWEST_PORT: Final = 20_000
-_HIGHEST_PORT: Final = 32_767
+PORT_MIN: Final = 20_000
+PORT_MAX: Final = 32_767
+"""Below the range from which kernels take the ports of outgoing connections (Linux from 32768,
+macOS from 49152). Inside it, a client that keeps dialling a stopped server can be given that very
+port, connect to itself, and keep the server from coming back."""
 
 
 def free_ports(count: int) -> list[int]:
     """Choose different TCP ports that nothing listens on at 127.0.0.1.
 
-    Nothing keeps them free afterwards; `require_free` says so where it matters.
+    Nothing keeps them free afterwards; ``require_free`` checks that where it matters.
     """
     ports: set[int] = set()
     while len(ports) < count:
-        port = _LOWEST_PORT + secrets.randbelow(_HIGHEST_PORT - _LOWEST_PORT + 1)
+        port = PORT_MIN + secrets.randbelow(PORT_MAX - PORT_MIN + 1)
         with suppress(OSError):
             _bind(port)
             ports.add(port)
@@ -38,7 +37,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def require_free(port: int, name: str) -> None:
-    """Raise `EmbeddedServerError` if `port` is taken, which a server says far less clearly."""
+    """Raises EmbeddedServerError if ``port`` is taken, which a server reports far less clearly."""
     try:
         _bind(port)
     except OSError as error:
@@ -55,7 +54,7 @@ def _bind(port: int) -> None:
 
 
 async def accepts_connections(port: int) -> bool:
-    """Tell whether something listens on `port` at 127.0.0.1."""
+    """Whether something listens on ``port`` at 127.0.0.1."""
     try:
         _, writer = await asyncio.open_connection(LOOPBACK, port)
     except OSError:

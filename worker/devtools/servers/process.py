@@ -1,14 +1,13 @@
 """One server as a child process: its start, its log, its end.
 
-This module owns the life of a process. It refuses to know which server the process is: whether it
-is ready is a question that the caller asks.
+Refuses to know which server the process is: the caller checks whether it is ready.
 
 No server may outlive us, however we end. Linux has a signal for the death of a parent and macOS
 has none, so a pipe does it on both: a small shell starts a watcher, then turns into the server
-with `exec`. The watcher reads from a pipe whose other end only this process holds. Nothing is
+with ``exec``. The watcher reads from a pipe whose other end only this process holds. Nothing is
 ever written to it; when we end, by whatever means, the kernel closes our end, the read returns,
 and the watcher kills its own process group, which is the server and itself. (A fork of this
-process that lives on, as `multiprocessing` makes them on demand, holds that end as well.)
+process that lives on, as ``multiprocessing`` makes them on demand, holds that end as well.)
 """
 
 from __future__ import annotations
@@ -24,26 +23,27 @@ from typing import Final
 
 from worker.errors import EmbeddedServerError
 
-_PROBE_INTERVAL_SECONDS: Final = 0.02
-_LOCK_SECONDS: Final = 3.0
-# After the line that says why it does not start, RabbitMQ writes some fifty more.
-_LOG_TAIL_LINES: Final = 60
-_LOG_TAIL_BYTES: Final = 16_384
+PROBE_INTERVAL_SECONDS: Final = 0.02
+LOCK_TIMEOUT_SECONDS: Final = 3
+"""What is left of a killed server holds the lock a moment longer than the server itself lives."""
+LOG_TAIL_LINES_MAX: Final = 60
+"""After the line that says why it does not start, RabbitMQ writes about fifty more."""
+LOG_TAIL_BYTES_MAX: Final = 16_384
 
-# The watcher ignores what a terminal or a supervisor sends to a whole group: only the end of the
-# pipe and SIGKILL end it. Because it belongs to the group, the group's number stays taken for as
-# long as it lives, so killing the group can never hit processes of somebody else.
-_START_UNDER_WATCH: Final = """
+START_UNDER_WATCH: Final = """
 exec 3<&0
 (trap '' HUP INT TERM; read -r line <&3; kill -KILL 0) &
 exec "$@" 3<&- </dev/null
 """
+"""The watcher ignores what a terminal or a supervisor sends to a whole group: only the end of the
+pipe and SIGKILL end it. Because it belongs to the group, the group's number stays taken for as long
+as it lives, so killing the group can never hit unrelated processes."""
 
 
 class ServerProcess:
     """A server in a session of its own, so that Ctrl-C reaches us and not the server.
 
-    Its output is appended to `<name>.log` in `folder`. The log is locked for as long as any
+    Its output is appended to ``<name>.log`` in ``folder``. The log is locked for as long as any
     process of the server has it open, so a folder never has two servers of one name.
     """
 
@@ -72,10 +72,10 @@ class ServerProcess:
         *,
         work_in: Path | None = None,
     ) -> None:
-        """Start the program; it has `environment` and nothing of ours, but works where we do.
+        """Start the program; it has ``environment`` and nothing of ours, but works where we do.
 
-        Returns as soon as the process exists. Raises `EmbeddedServerError` if it cannot, or if
-        such a server, of ours or of somebody else, is running in the folder.
+        Returns as soon as the process exists. Raises EmbeddedServerError if it cannot, or if
+        such a server, whoever started it, is running in the folder.
         """
         self._kill_group()
         self._process = None
@@ -88,7 +88,7 @@ class ServerProcess:
             await self._lock(log)
             try:
                 self._process = await asyncio.create_subprocess_exec(
-                    *("/bin/sh", "-c", _START_UNDER_WATCH, self.name, *command),
+                    *("/bin/sh", "-c", START_UNDER_WATCH, self.name, *command),
                     stdin=reading_end,
                     stdout=log,
                     stderr=log,
@@ -101,9 +101,9 @@ class ServerProcess:
             self._lifeline = os.dup(writing_end)
 
     async def until(self, ready: Callable[[], Awaitable[bool]], deadline_seconds: float) -> None:
-        """Wait until `ready` says so.
+        """Wait until ``ready`` returns True.
 
-        Raises `EmbeddedServerError`, with the end of the log, if the server ends before that or
+        Raises EmbeddedServerError, with the end of the log, if the server ends before that or
         the deadline passes.
         """
 
@@ -118,7 +118,7 @@ class ServerProcess:
             raise self._failure("ended while it was starting")
 
     async def terminate(self, grace_seconds: float) -> None:
-        """Ask the server to end with SIGTERM; kill what has not ended after `grace_seconds`.
+        """Ask the server to end with SIGTERM; kill what has not ended after ``grace_seconds``.
 
         Cancelled while it waits, it kills at once.
         """
@@ -156,8 +156,7 @@ class ServerProcess:
         return log
 
     async def _lock(self, log: int) -> None:
-        # The lock passes to the server with the open file. What is left of a server that was
-        # killed holds it a moment longer than we wait for the server itself.
+        # The lock passes to the server with the open file.
         async def locked() -> bool:
             try:
                 fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -166,7 +165,7 @@ class ServerProcess:
             return True
 
         try:
-            await poll(locked, _LOCK_SECONDS)
+            await poll(locked, LOCK_TIMEOUT_SECONDS)
         except TimeoutError:
             raise EmbeddedServerError(
                 f"{self.folder} is in use: a {self.name} is running in it already"
@@ -175,19 +174,19 @@ class ServerProcess:
     def _failure(self, what: str) -> EmbeddedServerError:
         with self.log.open("rb") as log:
             size_bytes = os.fstat(log.fileno()).st_size
-            log.seek(max(self._log_start_bytes, size_bytes - _LOG_TAIL_BYTES))
+            log.seek(max(self._log_start_bytes, size_bytes - LOG_TAIL_BYTES_MAX))
             lines = log.read().decode(errors="replace").splitlines()
-        tail = "\n".join(lines[-_LOG_TAIL_LINES:]) or "(nothing)"
+        tail = "\n".join(lines[-LOG_TAIL_LINES_MAX:]) or "(nothing)"
         return EmbeddedServerError(f"{self.name} {what}; the end of {self.log}:\n{tail}")
 
 
 async def poll(ready: Callable[[], Awaitable[bool]], deadline_seconds: float) -> None:
-    """Ask `ready` again and again until it says yes; raises `TimeoutError` at the deadline."""
+    """Call ``ready`` until it returns True; raises TimeoutError at the deadline."""
     async with asyncio.timeout(deadline_seconds):
         while True:
             if await ready():
                 return
-            await asyncio.sleep(_PROBE_INTERVAL_SECONDS)
+            await asyncio.sleep(PROBE_INTERVAL_SECONDS)
 
 
 async def output_of(
@@ -196,9 +195,9 @@ async def output_of(
     folder: Path,
     deadline_seconds: float,
 ) -> str:
-    """Run a program to its end, in `folder`, and return what it prints.
+    """Run a program to its end, in ``folder``, and return what it prints.
 
-    Raises `EmbeddedServerError`, with that, if it fails, and at the deadline.
+    Raises EmbeddedServerError, with what it printed, if it fails; also at the deadline.
     """
     name = " ".join((Path(command[0]).name, *map(str, command[1:])))
     try:
@@ -209,7 +208,7 @@ async def output_of(
             stderr=asyncio.subprocess.STDOUT,
             env=dict(environment),
             cwd=folder,
-            # One group for the program and whatever it starts, so that all of it can be ended.
+            # One group for the program and its children, so that all of them can be ended.
             start_new_session=True,
         )
     except OSError as error:

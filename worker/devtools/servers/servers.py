@@ -1,6 +1,6 @@
-"""Both servers together, for as long as an `async with` block.
+"""Both servers together, for as long as an ``async with`` block.
 
-This module owns the folder and the order of events. It refuses to know how either server works.
+Refuses to know how either server works.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class EmbeddedServers:
 
     @property
     def mongodb_uri(self) -> str:
-        """What `RESERVATION_MONGODB_URI` takes."""
+        """What ``RESERVATION_MONGODB_URI`` takes."""
         return self.mongo.uri
 
     @property
     def amqp_url(self) -> str:
-        """What `RESERVATION_AMQP_URL` takes."""
+        """What ``RESERVATION_AMQP_URL`` takes."""
         return self.rabbit.url
 
 
@@ -42,8 +42,8 @@ class EmbeddedServers:
 async def embedded_servers(folder: Path | None = None) -> AsyncIterator[EmbeddedServers]:
     """Start both servers at once and stop both at the end, also after an error or a cancellation.
 
-    What they store is kept in `folder`, and found there again by the next start; without one they
-    use a temporary folder, which is removed. Raises `EmbeddedServerError` if one does not start.
+    What they store is kept in ``folder``, and found there again by the next start; without one they
+    use a temporary folder, which is removed. Raises EmbeddedServerError if one does not start.
     """
     with _folder_or_temporary(folder) as home:
         servers = EmbeddedServers(

@@ -17,7 +17,7 @@ import aio_pika
 import pytest
 from pymongo import AsyncMongoClient
 
-from tests.integration.test_embedded_process import DEADLINE_SECONDS, in_use, until_nothing_runs_in
+from tests.integration.test_server_process import DEADLINE_SECONDS, in_use, until_nothing_runs_in
 from worker.devtools.servers import EmbeddedMongo, EmbeddedRabbit, embedded_servers, programs
 from worker.devtools.servers import rabbit as rabbit_module
 from worker.devtools.servers.ports import accepts_connections, free_ports
@@ -82,7 +82,7 @@ async def publish(url: str, body: bytes) -> None:
         await channel.default_exchange.publish(aio_pika.Message(body, delivery_mode=2), "seats")
 
 
-async def take(url: str) -> bytes:
+async def consume_one(url: str) -> bytes:
     async with await aio_pika.connect(url) as connection:
         queue = await (await connection.channel()).get_queue("seats")
         async with queue.iterator(timeout=DEADLINE_SECONDS) as messages:
@@ -91,11 +91,8 @@ async def take(url: str) -> bytes:
             return message.body
 
 
-# MongoDB.
-
-
 @ENDS
-async def test_mongodb_comes_back_with_its_data_at_the_same_address(
+async def test_mongodb_comes_back_with_its_data_and_address(
     mongod: EmbeddedMongo, end: End
 ) -> None:
     seat = len(await seats(mongod.uri))
@@ -115,7 +112,7 @@ async def test_mongodb_takes_transactions(mongod: EmbeddedMongo) -> None:
         await client.cinema.halls.insert_one({"_id": 1}, session=session)
 
 
-async def test_a_kept_folder_serves_on_other_ports_whatever_its_name(tmp_path: Path) -> None:
+async def test_a_kept_folder_works_on_other_ports_whatever_its_name(tmp_path: Path) -> None:
     folder = tmp_path / ODD_NAME
     first, second = EmbeddedMongo(folder), EmbeddedMongo(folder)
     await first.start()
@@ -148,21 +145,18 @@ async def test_another_member_takes_over_from_a_killed_primary(tmp_path: Path) -
         await mongo.stop()
 
 
-# RabbitMQ.
-
-
 @ENDS
-async def test_rabbitmq_comes_back_with_its_messages_at_the_same_address(
+async def test_rabbitmq_comes_back_with_its_messages_and_address(
     node: EmbeddedRabbit, end: End
 ) -> None:
     await publish(node.url, end.encode())
     await getattr(node, end)()
     assert node.pids == ()
     await node.start()
-    assert await take(node.url) == end.encode()
+    assert await consume_one(node.url) == end.encode()
 
 
-async def test_rabbitmqctl_runs_against_the_node_with_the_configuration_it_was_given(
+async def test_rabbitmqctl_reaches_the_node_and_its_configuration(
     node: EmbeddedRabbit,
 ) -> None:
     await node.ctl("add_vhost", "cinema")
@@ -173,7 +167,7 @@ async def test_rabbitmqctl_runs_against_the_node_with_the_configuration_it_was_g
         await node.ctl("no_such_command")
 
 
-async def test_rabbitmq_listens_to_this_machine_only_and_has_no_plugins(
+async def test_rabbitmq_listens_locally_only_and_has_no_plugins(
     node: EmbeddedRabbit,
 ) -> None:
     listeners = await node.ctl("eval", "rabbit_networking:node_listeners(node()).")
@@ -181,17 +175,14 @@ async def test_rabbitmq_listens_to_this_machine_only_and_has_no_plugins(
     assert (await node.ctl("eval", "rabbit_plugins:active().")).strip() == "[]"
 
 
-async def test_a_configuration_that_rabbitmq_refuses_is_in_the_error(tmp_path: Path) -> None:
+async def test_an_error_names_the_setting_that_rabbitmq_refuses(tmp_path: Path) -> None:
     node = EmbeddedRabbit(tmp_path, config={"consumer_timeout": "soon"})
     with pytest.raises(EmbeddedServerError, match="consumer_timeout"):
         await node.start()
     await until_nothing_runs_in(tmp_path)
 
 
-# Both.
-
-
-async def test_both_start_beside_others_and_leave_nothing_behind(node: EmbeddedRabbit) -> None:
+async def test_both_run_beside_others_and_leave_nothing_behind(node: EmbeddedRabbit) -> None:
     async with embedded_servers() as servers:
         await asyncio.gather(insert(servers.mongodb_uri, 1), publish(servers.amqp_url, b"seat"))
         pids = [*servers.mongo.pids, *servers.rabbit.pids]
@@ -209,7 +200,7 @@ async def test_an_error_in_one_ends_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # By then mongod runs, and RabbitMQ does not yet answer.
-    monkeypatch.setattr(rabbit_module, "_START_SECONDS", 1)
+    monkeypatch.setattr(rabbit_module, "START_TIMEOUT_SECONDS", 1)
     with pytest.raises(EmbeddedServerError, match="rabbitmq was not ready"):
         async with embedded_servers(tmp_path):
             pytest.fail("RabbitMQ was not waited for")
@@ -230,7 +221,7 @@ async def test_a_cancelled_start_leaves_nothing_behind(tmp_path: Path) -> None:
     await until_nothing_runs_in(tmp_path)
 
 
-async def test_servers_end_with_a_parent_that_is_killed_and_start_again_in_its_folder(
+async def test_servers_end_with_a_killed_parent_and_can_start_again(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / ODD_NAME
@@ -248,9 +239,6 @@ async def test_servers_end_with_a_parent_that_is_killed_and_start_again_in_its_f
     await again.stop()
 
 
-# What the machine may lack.
-
-
 async def test_a_taken_port_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", free_ports(1)[0])) as taken:
         port = taken.getsockname()[1]
@@ -259,11 +247,11 @@ async def test_a_taken_port_is_named(tmp_path: Path) -> None:
                 await server.start()
 
 
-async def test_a_missing_server_is_one_line_that_says_what_to_install(
+async def test_a_missing_server_is_reported_with_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(programs, "search_path", lambda: str(tmp_path))
-    monkeypatch.setattr(programs, "_RABBITMQ_SERVERS", ())
+    monkeypatch.setattr(programs, "RABBITMQ_SERVERS", ())
     monkeypatch.setattr(programs, "_mongods_of_the_wheel", list)
     with pytest.raises(MissingServer, match=r"^.*pip install 'reservation-worker\[embedded\]'.*$"):
         await EmbeddedMongo(tmp_path).start()

@@ -1,4 +1,4 @@
-"""A server's process ends completely when it should, and its program is found where it is."""
+"""A server process ends with all its children, and its program is found."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEADLINE_SECONDS: Final = 30
 
 
 def in_use(folder: Path) -> list[Path]:
-    """The logs below the folder that a process of a server, however small, has open."""
+    """The logs below the folder that any process of a server has open."""
     locked = []
     for path in folder.rglob("*.log"):
         with path.open("ab") as log:
@@ -42,7 +42,7 @@ async def shell(folder: Path, script: str) -> ServerProcess:
     return server
 
 
-async def deaf_to_sigterm(folder: Path) -> ServerProcess:
+async def ignoring_sigterm(folder: Path) -> ServerProcess:
     server = await shell(folder, "trap '' TERM; echo up; while :; do sleep 1; done")
 
     async def is_up() -> bool:
@@ -52,24 +52,24 @@ async def deaf_to_sigterm(folder: Path) -> ServerProcess:
     return server
 
 
-async def test_what_ignores_sigterm_is_killed_after_its_grace_with_all_its_children(
+async def test_a_server_ignoring_sigterm_is_killed_with_its_children(
     tmp_path: Path,
 ) -> None:
-    server = await deaf_to_sigterm(tmp_path)
+    server = await ignoring_sigterm(tmp_path)
     await server.terminate(0.1)
     assert not server.running
     await until_nothing_runs_in(tmp_path)
 
 
-async def test_a_stop_that_is_cancelled_kills_at_once(tmp_path: Path) -> None:
-    server = await deaf_to_sigterm(tmp_path)
+async def test_a_cancelled_stop_kills_at_once(tmp_path: Path) -> None:
+    server = await ignoring_sigterm(tmp_path)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await server.terminate(DEADLINE_SECONDS)
     await until_nothing_runs_in(tmp_path)
 
 
-async def test_a_server_that_ends_at_its_start_is_reported_with_the_end_of_its_log(
+async def test_a_failed_start_is_reported_with_the_end_of_the_log(
     tmp_path: Path,
 ) -> None:
     async def never() -> bool:
@@ -89,7 +89,7 @@ async def test_a_server_that_ends_at_its_start_is_reported_with_the_end_of_its_l
 async def test_a_folder_has_no_two_servers_of_one_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(process, "LOCK_TIMEOUT_SECONDS", 0.1)
     server = await shell(tmp_path, "sleep 60")
     with pytest.raises(EmbeddedServerError, match="in use"):
         await shell(tmp_path, "sleep 60")
@@ -111,13 +111,13 @@ def test_a_mongod_on_the_path_comes_before_the_wheel(
     assert a_program(tmp_path / "mongod") == programs.mongod()
 
 
-def test_the_wrapper_of_the_distribution_is_never_taken_for_rabbitmq(
+def test_the_distributions_wrapper_is_never_used_as_rabbitmq(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrapper = a_program(tmp_path / "lib" / "rabbitmq-script-wrapper")
     (tmp_path / "rabbitmq-server").symlink_to(wrapper)
     monkeypatch.setattr(programs, "search_path", lambda: str(tmp_path))
-    monkeypatch.setattr(programs, "_RABBITMQ_SERVERS", ())
+    monkeypatch.setattr(programs, "RABBITMQ_SERVERS", ())
     with pytest.raises(MissingServer):
         programs.rabbitmq_server()
     (tmp_path / "rabbitmq-server").unlink()
