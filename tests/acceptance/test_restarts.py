@@ -15,11 +15,11 @@ from typing import Any, Final
 import aio_pika.exceptions
 import pytest
 
-from tests.acceptance.auditor import Evidence, audit
 from tests.acceptance.cinema import Cinema, request_for, slots
 from tests.acceptance.client import REQUESTS
 from tests.acceptance.processes import READY
 from tests.conftest import Servers
+from worker.devtools.auditor import Evidence, Finding, audit
 
 SEED: Final = 20261122
 KILLS: Final = 20
@@ -79,19 +79,18 @@ class Rush:
             else:
                 return
 
-    async def audit(self) -> list[str]:
+    async def audit(self) -> list[Finding]:
         """Wait for every outcome, stop the workers, and look at everything."""
         client = self.cinema.client
         await client.outcomes([request["requestId"] for request in self.sent], seconds=60)
         await self.cinema.stop_workers()
-        after = {movie: await self.cinema.movie(movie) for movie in self.movies}
         evidence = Evidence(
             sent=self.sent,
-            events={name: [event.body for event in found] for name, found in client.events.items()},
-            letters=[(str(letter.error), letter.body) for letter in client.letters],
-            ledger=await self.cinema.ledger(),
-            before=self.before,
-            after=after,
+            events=[event.body for found in client.events.values() for event in found],
+            dead_letters=[(str(letter.error), letter.body) for letter in client.letters],
+            ledger=list((await self.cinema.ledger()).values()),
+            before=list(self.before.values()),
+            after=[await self.cinema.movie(movie) for movie in self.movies],
             left_in_queue=await client.depth(REQUESTS),
         )
         return audit(evidence)

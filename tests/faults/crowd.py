@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.acceptance.auditor import Evidence, audit
 from tests.acceptance.cinema import Cinema, request_for, slots
 from tests.acceptance.client import Received
 from tests.faults.outside import Shop
+from worker.devtools.auditor import Evidence, Finding, audit
 
 Document = dict[str, Any]
 
@@ -111,7 +111,7 @@ class Crowd:
         self.sent_again += len(requests)
         await self.shop.publish(requests)
 
-    async def findings(self, excused: Iterable[str] = ()) -> list[str]:
+    async def findings(self, excused: Iterable[str] = ()) -> list[Finding]:
         """What the auditor has to say of all this, ``excused`` requests without outcome apart."""
         pardoned = set(excused)
         ledger = await self.cinema.ledger(request["requestId"] for request in self.sent)
@@ -119,15 +119,15 @@ class Crowd:
         return audit(
             Evidence(
                 sent=sent,
-                events={name: [e.body for e in found] for name, found in self.events.items()},
-                letters=[
+                events=[event.body for found in self.events.values() for event in found],
+                dead_letters=[
                     (str(letter.error), letter.body)
                     for name, letter in self.letters
                     if name not in pardoned
                 ],
-                ledger=ledger,
-                before=self.before,
-                after={movie: await self.cinema.movie(movie) for movie in self.movies},
+                ledger=list(ledger.values()),
+                before=list(self.before.values()),
+                after=[await self.cinema.movie(movie) for movie in self.movies],
             )
         )
 

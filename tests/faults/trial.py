@@ -14,6 +14,7 @@ from tests.acceptance.client import REQUESTS
 from tests.faults.crowd import Crowd
 from tests.faults.fault import Fault
 from tests.faults.stage import Stage, StillWaiting
+from worker.devtools.auditor import Kind
 from worker.devtools.servers.process import poll
 
 CONSUMING_SECONDS_MAX: Final = 15
@@ -23,6 +24,17 @@ PATIENCE_SECONDS: Final = 60
 ANSWER_SECONDS: Final = 60
 """For the last outcomes after the end of the load; more would be as good as lost."""
 LISTEN_SECONDS: Final = 0.02
+
+COLUMNS: Final = {
+    Kind.NOT_RECORDED: "lost",
+    Kind.NOT_ANNOUNCED: "lost",
+    Kind.DEAD_LETTER_MISSING: "lost",
+    Kind.DEAD_LETTER_WITHOUT_CAUSE: "lost",
+    Kind.LEFT_IN_QUEUE: "lost",
+    Kind.SEATS_DIFFER: "seats",
+    Kind.OVERBOOKED: "overbooked",
+}
+"""The column of the matrix that counts a kind of finding; every other kind is contradictory."""
 
 Step = Callable[[str], None]
 
@@ -165,7 +177,7 @@ async def _audited(
 ) -> Result:
     given_up = {name for name, letter in crowd.letters if letter.error in (None, "undeliverable")}
     findings = await crowd.findings(excused=given_up if fault.may_give_up else ())
-    kinds = Counter(map(_kind, findings))
+    kinds = Counter(COLUMNS.get(finding.kind, "contradictory") for finding in findings)
     return Result(
         fault=fault,
         held_seconds=recovery.held_seconds,
@@ -181,16 +193,5 @@ async def _audited(
         contradictory=kinds["contradictory"],
         seats_wrong=kinds["seats"],
         overbooked=kinds["overbooked"],
-        problems=(*problems, *findings),
+        problems=(*problems, *(f"{finding.kind}: {finding.what}" for finding in findings)),
     )
-
-
-def _kind(finding: str) -> str:
-    """Which figure of the table a finding of the auditor belongs to."""
-    if finding.startswith("I1:"):
-        return "overbooked"
-    if finding.startswith("I2:"):
-        return "seats"
-    if finding.endswith(("has no outcome", "was never announced")) or "dead letter" in finding:
-        return "lost"
-    return "contradictory"
