@@ -88,11 +88,11 @@ class Client:
         self.connection: AbstractConnection
         self.channel: AbstractChannel
         self.events: dict[str, list[Received]] = defaultdict(list)
-        self.letters: list[Received] = []
+        self.received_dead_letters: list[Received] = []
         self.replies: list[Received] = []
         self._arrived = asyncio.Event()
         self._everything: AbstractQueue
-        self._taking_letters = ""
+        self._dead_letter_consumer = ""
 
     @classmethod
     async def open(cls, url: str, *, durable: bool = False) -> Self:
@@ -113,7 +113,7 @@ class Client:
         )
         await self._everything.bind(EVENTS, "reservation.#")
         await self._everything.consume(self._on_event)
-        await self.take_letters()
+        await self.consume_dead_letters()
 
     async def close(self) -> None:
         await self.connection.close()
@@ -125,10 +125,10 @@ class Client:
         await self.channel.declare_exchange(
             EVENTS, "topic", durable=True, arguments={"alternate-exchange": UNROUTED}
         )
-        letters = await self.channel.declare_queue(
+        dead_letters = await self.channel.declare_queue(
             DEAD_LETTERS, durable=True, arguments={"x-queue-type": "quorum"}
         )
-        await letters.bind(DEAD_LETTERS)
+        await dead_letters.bind(DEAD_LETTERS)
         requests = await self.channel.declare_queue(
             REQUESTS,
             durable=True,
@@ -197,18 +197,22 @@ class Client:
         """The dead letters, of one body if it is given, once there are so many."""
 
         def found() -> list[Received]:
-            return [letter for letter in self.letters if of is None or letter.body == of]
+            return [
+                dead_letter
+                for dead_letter in self.received_dead_letters
+                if of is None or dead_letter.body == of
+            ]
 
         await self.until(lambda: len(found()) >= number)
         return found()
 
-    async def take_letters(self) -> None:
-        letters = await self.channel.get_queue(DEAD_LETTERS)
-        self._taking_letters = await letters.consume(self._on_letter)
+    async def consume_dead_letters(self) -> None:
+        dead_letters = await self.channel.get_queue(DEAD_LETTERS)
+        self._dead_letter_consumer = await dead_letters.consume(self._on_dead_letter)
 
-    async def leave_letters(self) -> None:
+    async def leave_dead_letters(self) -> None:
         """Leave dead letters in their queue, for those that no client of ours could read."""
-        await (await self.channel.get_queue(DEAD_LETTERS)).cancel(self._taking_letters)
+        await (await self.channel.get_queue(DEAD_LETTERS)).cancel(self._dead_letter_consumer)
 
     async def publish_raw(self, request: Mapping[str, Any], properties: bytes) -> None:
         """Publish with properties that were marshalled by hand, as bad as a test wants them."""
@@ -255,9 +259,9 @@ class Client:
         self.events[event.content["requestId"]].append(event)
         self._arrived.set()
 
-    async def _on_letter(self, message: AbstractIncomingMessage) -> None:
+    async def _on_dead_letter(self, message: AbstractIncomingMessage) -> None:
         await message.ack()
-        self.letters.append(Received.of(message))
+        self.received_dead_letters.append(Received.of(message))
         self._arrived.set()
 
     async def _on_reply(self, message: AbstractIncomingMessage) -> None:

@@ -6,20 +6,20 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.acceptance.castle import guarded_cinema, open_castle
 from tests.acceptance.cinema import Cinema
-from tests.acceptance.fortress import Fortress
+from tests.acceptance.secured_servers import SecuredServers
+from tests.acceptance.secured_users import open_secured_cinema, open_secured_servers
 
 
 @pytest.fixture(scope="session")
-async def castle() -> AsyncIterator[Fortress]:
+async def secured() -> AsyncIterator[SecuredServers]:
     """Both servers, secured, with all their users."""
-    async with open_castle() as opened:
+    async with open_secured_servers() as opened:
         yield opened
 
 
 @pytest.fixture
-async def guarded(castle: Fortress) -> AsyncIterator[Cinema]:
-    """The topology and the collections in the castle, as an administrator has made them."""
-    async with guarded_cinema(castle) as opened:
+async def secured_cinema(secured: SecuredServers) -> AsyncIterator[Cinema]:
+    """Topology and collections on the secured servers, as an administrator has made them."""
+    async with open_secured_cinema(secured) as opened:
         yield opened

@@ -32,23 +32,23 @@ class Oracle:
     first: dict[str, tuple[object, ...]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     events: Counter[str] = field(default_factory=Counter)
-    letters: Counter[tuple[bytes, str]] = field(default_factory=Counter)
+    dead_letters: Counter[tuple[bytes, str]] = field(default_factory=Counter)
 
     def receive(self, body: bytes, content_type: str | None) -> None:
         """Note what this body must get."""
         request = _object_in(body, content_type)
         request_id = request.get("requestId") if request is not None else None
         if request is None or not _matches(r"[A-Za-z0-9._:-]{1,64}", request_id):
-            self.letters[body, "unreadable_request"] += 1
+            self.dead_letters[body, "unreadable_request"] += 1
             return
         name, content = str(request_id), _content(request)
         if self.first.setdefault(name, content) != content:
-            self.letters[body, "request_id_reused"] += 1
+            self.dead_letters[body, "request_id_reused"] += 1
             return
         self.events[name] += 1
         self.reasons.setdefault(name, self._reason(request))
         if self.reasons[name] == "invalid_request":
-            self.letters[body, "invalid_request"] += 1
+            self.dead_letters[body, "invalid_request"] += 1
 
     def _reason(self, request: Mapping[str, Any]) -> str:
         if not _is_valid(request):

@@ -88,7 +88,7 @@ def memory_kib(worker: WorkerProcess) -> int:
     return int(found[1])
 
 
-async def test_without_mongodb_a_worker_holds_its_prefetch_hands_it_back_and_takes_no_more(
+async def test_without_mongodb_a_worker_hands_its_prefetch_back(
     cinema: Cinema, wire: Proxy
 ) -> None:
     uri = f"mongodb://127.0.0.1:{wire.port}/?directConnection=true&timeoutMS=500"
@@ -105,10 +105,10 @@ async def test_without_mongodb_a_worker_holds_its_prefetch_hands_it_back_and_tak
     assert declared.declaration_result.message_count == 100
     await wire.accept()
     await cinema.client.outcomes(names)
-    assert cinema.client.letters == []
+    assert cinema.client.received_dead_letters == []
 
 
-async def test_while_rabbitmq_blocks_publishers_a_worker_takes_no_more_than_its_prefetch(
+async def test_with_publishers_blocked_a_worker_keeps_to_its_prefetch(
     cinema: Cinema, servers: Servers
 ) -> None:
     if servers.embedded is None:
@@ -124,4 +124,4 @@ async def test_while_rabbitmq_blocks_publishers_a_worker_takes_no_more_than_its_
         assert len(await cinema.ledger(names)) <= PREFETCH
         assert memory_kib(worker) - before_kib < GROWTH_KIB_MAX
     await cinema.client.outcomes(names)
-    assert cinema.client.letters == []
+    assert cinema.client.received_dead_letters == []

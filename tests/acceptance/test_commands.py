@@ -71,7 +71,7 @@ async def test_a_misspelt_setting_is_named_without_its_value() -> None:
 
 async def test_an_operator_sees_what_went_wrong_and_what_to_do(cinema: Cinema) -> None:
     movie = await cinema.show(*slots(10, booked=3))
-    await cinema.client.leave_letters()
+    await cinema.client.leave_dead_letters()
     await cinema.start_worker()
     good, other = request_for(movie, 2), request_for(movie, 1)
     await cinema.client.publish_all([good, {**other, "timeSlotId": "1"}])

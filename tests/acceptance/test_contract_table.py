@@ -26,7 +26,7 @@ def encoded(request: dict[str, Any]) -> bytes:
     return json.dumps(request).encode()
 
 
-async def test_a_new_request_that_fits_is_confirmed_recorded_and_published_once(
+async def test_a_new_request_that_fits_is_confirmed_once(
     at_work: Cinema,
 ) -> None:
     movie = await at_work.show(*slots(10, 5))
@@ -62,7 +62,7 @@ async def test_a_new_request_that_fits_is_confirmed_recorded_and_published_once(
         ("sold_out", {"numberOfPeople": 11}),
     ],
 )
-async def test_a_request_that_cannot_be_met_is_rejected_with_its_reason_and_no_dead_letter(
+async def test_a_request_that_cannot_be_met_is_rejected_with_a_reason(
     at_work: Cinema, reason: str, changes: dict[str, Any]
 ) -> None:
     movie = await at_work.show(*slots(10))
@@ -73,7 +73,11 @@ async def test_a_request_that_cannot_be_met_is_rejected_with_its_reason_and_no_d
     assert ("movieVersion" in outcome) == (reason != "unknown_movie")
     assert ("seatsAvailable" in outcome) == (reason in {"expired", "sold_out"})
     assert (await at_work.ledger([request["requestId"]]))[request["requestId"]]["reason"] == reason
-    assert not [letter for letter in at_work.client.letters if letter.body == encoded(request)]
+    assert not [
+        dead_letter
+        for dead_letter in at_work.client.received_dead_letters
+        if dead_letter.body == encoded(request)
+    ]
     assert (await at_work.movie(movie))["version"] == 0
 
 
@@ -103,7 +107,7 @@ async def test_a_rejection_stands_though_there_is_room_by_now(at_work: Cinema) -
 
 
 @pytest.mark.parametrize("change", [{"numberOfPeople": 2}, {"timeSlotId": 2}, {"movieId": "x"}])
-async def test_a_request_id_with_other_content_is_dead_lettered_without_an_event(
+async def test_a_request_id_with_other_content_is_dead_lettered(
     at_work: Cinema, change: dict[str, Any]
 ) -> None:
     request = request_for(await at_work.show(*slots(10, 10)))
@@ -111,14 +115,14 @@ async def test_a_request_id_with_other_content_is_dead_lettered_without_an_event
     await at_work.client.outcome(request["requestId"])
     other = {**request, **change}
     await at_work.client.publish(other)
-    (letter,) = await at_work.client.dead_letters(1, of=encoded(other))
-    assert letter.error == "request_id_reused"
-    assert request["requestId"] in letter.headers["x-reservation-error-detail"]
+    (dead_letter,) = await at_work.client.dead_letters(1, of=encoded(other))
+    assert dead_letter.error == "request_id_reused"
+    assert request["requestId"] in dead_letter.headers["x-reservation-error-detail"]
     assert len(at_work.client.events[request["requestId"]]) == 1
 
 
 @pytest.mark.parametrize("valid_first", [True, False])
-async def test_valid_and_invalid_with_one_id_are_other_content_both_ways(
+async def test_valid_and_invalid_with_one_id_are_other_content(
     at_work: Cinema, valid_first: bool
 ) -> None:
     request = request_for(await at_work.show(*slots(10)))
@@ -127,12 +131,12 @@ async def test_valid_and_invalid_with_one_id_are_other_content_both_ways(
     await at_work.client.publish(first)
     await at_work.client.outcome(request["requestId"])
     await at_work.client.publish(second)
-    (letter,) = await at_work.client.dead_letters(1, of=encoded(second))
-    assert letter.error == "request_id_reused"
+    (dead_letter,) = await at_work.client.dead_letters(1, of=encoded(second))
+    assert dead_letter.error == "request_id_reused"
     assert len(at_work.client.events[request["requestId"]]) == 1
 
 
-async def test_an_invalid_request_is_rejected_recorded_and_dead_lettered(at_work: Cinema) -> None:
+async def test_an_invalid_request_is_rejected_and_dead_lettered(at_work: Cinema) -> None:
     request = {**request_for("heat"), "numberOfPeople": "two", "timeSlotId": True}
     await at_work.client.publish(request, headers={**TRACE, "x-mine": "1"}, content_type="text/x")
     name = request["requestId"]
@@ -147,15 +151,15 @@ async def test_an_invalid_request_is_rejected_recorded_and_dead_lettered(at_work
         "outcome": "rejected",
         "reason": "invalid_request",
     }
-    (letter,) = await at_work.client.dead_letters(1, of=encoded(request))
-    detail = letter.headers["x-reservation-error-detail"]
-    assert letter.headers == {
+    (dead_letter,) = await at_work.client.dead_letters(1, of=encoded(request))
+    detail = dead_letter.headers["x-reservation-error-detail"]
+    assert dead_letter.headers == {
         **TRACE,
         "x-reservation-error": "invalid_request",
         "x-reservation-error-detail": detail,
     }
     assert "numberOfPeople" in detail
-    assert letter.properties["content_type"] == "text/x"
+    assert dead_letter.properties["content_type"] == "text/x"
     assert (await at_work.ledger([name]))[name]["reason"] == "invalid_request"
 
 
@@ -175,20 +179,20 @@ async def test_an_invalid_request_again_is_answered_again_in_both_ways(at_work: 
     [b"not JSON ", b'{"requestId": null, "x": "', b'["', b'"', b'{"x": "', b"\xff", b" " * 65_536],
     ids=["no JSON", "null id", "array", "string", "no id", "no UTF-8", "too large"],
 )
-async def test_a_body_that_names_no_request_is_dead_lettered_as_it_arrived(
-    at_work: Cinema, start: bytes
-) -> None:
+async def test_a_body_that_names_no_request_is_dead_lettered(at_work: Cinema, start: bytes) -> None:
     ends = {b'["': b'"]', b'"': b'"', b'{"x": "': b'"}', b'{"requestId": null, "x": "': b'"}'}
     body = start + secrets.token_hex(8).encode() + ends.get(start, b"")
     address = await at_work.client.reply_queue()
     await at_work.client.publish(
         body, content_type="text/x", content_encoding="y", correlation_id="c", reply_to=address
     )
-    (letter,) = await at_work.client.dead_letters(1, of=body)
-    assert letter.error == "unreadable_request"
-    assert letter.headers["x-reservation-error-detail"]
+    (dead_letter,) = await at_work.client.dead_letters(1, of=body)
+    assert dead_letter.error == "unreadable_request"
+    assert dead_letter.headers["x-reservation-error-detail"]
     kept = {"content_type": "text/x", "content_encoding": "y", "correlation_id": "c"}
-    assert letter.properties.items() >= {**kept, "reply_to": address, "delivery_mode": 2}.items()
+    assert (
+        dead_letter.properties.items() >= {**kept, "reply_to": address, "delivery_mode": 2}.items()
+    )
 
 
 async def test_a_cloud_event_is_taken_in_each_of_its_forms(at_work: Cinema) -> None:

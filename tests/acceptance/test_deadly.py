@@ -76,7 +76,7 @@ async def fail_until_it_is_exhausted(cinema: Cinema) -> None:
             await message.reject(requeue=True)
 
 
-async def test_a_request_that_kills_its_worker_is_given_up_and_takes_no_other_with_it(
+async def test_a_request_that_kills_its_worker_is_given_up_alone(
     cinema: Cinema,
 ) -> None:
     movie = await cinema.show(*slots(1000))
@@ -87,11 +87,11 @@ async def test_a_request_that_kills_its_worker_is_given_up_and_takes_no_other_wi
     await cinema.client.publish_all(others[BEFORE:])
     deaths = await until_all_others_are_answered(cinema, others)
     assert 1 <= deaths <= DEATHS_MAX
-    assert cinema.client.letters == []
+    assert cinema.client.received_dead_letters == []
     await fail_until_it_is_exhausted(cinema)
     last = await start_mortal(cinema)
-    (letter,) = await cinema.client.dead_letters(1)
-    assert (json.loads(letter.body), letter.error) == (deadly, "undeliverable")
+    (dead_letter,) = await cinema.client.dead_letters(1)
+    assert (json.loads(dead_letter.body), dead_letter.error) == (deadly, "undeliverable")
     assert await last.stop() == 0
     assert DEADLY not in cinema.client.events
     assert (await cinema.movie(movie))["timeSlots"][0]["bookedCount"] == len(others)

@@ -66,7 +66,7 @@ async def test_an_event_has_exactly_the_properties_of_the_contract(at_work: Cine
     }
 
 
-async def test_the_queue_may_be_reached_directly_through_the_default_exchange(
+async def test_the_queue_is_reached_through_the_default_exchange(
     at_work: Cinema,
 ) -> None:
     request = request_for(await at_work.show(*slots(10)))
@@ -104,7 +104,7 @@ async def test_a_movie_is_found_by_the_digits_of_its_object_id(at_work: Cinema) 
     assert (movie["version"], movie["title"]) == (1, "Heat")
 
 
-async def test_a_request_for_a_badly_stored_movie_is_undeliverable_and_holds_nothing_up(
+async def test_a_request_for_a_malformed_movie_is_undeliverable(
     at_work: Cinema,
 ) -> None:
     bad, good = await at_work.show(), await at_work.show(*slots(9))
@@ -116,13 +116,13 @@ async def test_a_request_for_a_badly_stored_movie_is_undeliverable_and_holds_not
     stuck, fine = request_for(bad), request_for(good)
     await at_work.client.publish_all([stuck, fine])
     assert (await at_work.client.outcome(fine["requestId"]))["outcome"] == "confirmed"
-    (letter,) = await at_work.client.dead_letters(1, of=encoded(stuck))
-    assert letter.error == "undeliverable"
-    assert "capacity" in letter.headers["x-reservation-error-detail"]
+    (dead_letter,) = await at_work.client.dead_letters(1, of=encoded(stuck))
+    assert dead_letter.error == "undeliverable"
+    assert "capacity" in dead_letter.headers["x-reservation-error-detail"]
     assert not await at_work.ledger([stuck["requestId"]])
 
 
-async def test_an_undeliverable_request_may_be_sent_again_once_its_movie_is_mended(
+async def test_an_undeliverable_request_may_be_sent_again_later(
     at_work: Cinema,
 ) -> None:
     movie = await at_work.show({"id": 1, "capacity": "ten"})

@@ -33,10 +33,10 @@ UNREADABLE: Final = {
 
 
 @pytest.mark.parametrize("properties", UNREADABLE.values(), ids=UNREADABLE.keys())
-async def test_properties_that_no_client_can_read_do_no_harm_to_other_requests(
+async def test_properties_that_no_client_can_read_do_no_harm(
     cinema: Cinema, properties: bytes
 ) -> None:
-    await cinema.client.leave_letters()
+    await cinema.client.leave_dead_letters()
     movie = await cinema.show(*slots(1000))
     requests = [request_for(movie) for _ in range(50)]
     await cinema.client.publish_all(requests[:25])
@@ -50,7 +50,7 @@ async def test_properties_that_no_client_can_read_do_no_harm_to_other_requests(
     assert await cinema.client.depth("reservations.dead-letters") == 0
 
 
-async def test_headers_of_every_type_there_is_do_no_harm_to_any_request(cinema: Cinema) -> None:
+async def test_headers_of_every_type_do_no_harm(cinema: Cinema) -> None:
     movie = await cinema.show(*slots(1000))
     entries = [entry(kind, value) for kind, values in VALUES_BY_TYPE.items() for value in values]
     requests = [request_for(movie) for _ in (*entries, *TRACES)]
@@ -59,7 +59,7 @@ async def test_headers_of_every_type_there_is_do_no_harm_to_any_request(cinema: 
     await cinema.start_worker()
     await cinema.client.outcomes([request["requestId"] for request in requests], seconds=10)
     await cinema.stop_workers()
-    assert cinema.client.letters == []
+    assert cinema.client.received_dead_letters == []
 
 
 def direct_reply_to(node: bytes, identity: int) -> str:
@@ -82,7 +82,7 @@ REPLY_ADDRESSES: Final = {
 
 
 @pytest.mark.parametrize("address", REPLY_ADDRESSES.values(), ids=REPLY_ADDRESSES.keys())
-async def test_a_reply_address_that_hurts_the_broker_does_no_harm_to_anyone(
+async def test_a_reply_address_that_hurts_the_broker_does_no_harm(
     cinema: Cinema, address: str
 ) -> None:
     movie = await cinema.show(*slots(1000))
@@ -95,5 +95,8 @@ async def test_a_reply_address_that_hurts_the_broker_does_no_harm_to_anyone(
     names = [request["requestId"] for request in (*requests, forged)]
     await cinema.client.outcomes(names, seconds=10)
     await cinema.stop_workers()
-    letters = [(json.loads(letter.body), letter.error) for letter in cinema.client.letters]
-    assert letters in ([], [(forged, "undeliverable")])
+    dead_letters = [
+        (json.loads(dead_letter.body), dead_letter.error)
+        for dead_letter in cinema.client.received_dead_letters
+    ]
+    assert dead_letters in ([], [(forged, "undeliverable")])

@@ -13,7 +13,7 @@ REQUESTS_FOR_EACH: Final = 1000
 SEED: Final = 20261122
 
 
-async def test_one_request_sent_50_times_at_once_to_three_workers_is_one_booking(
+async def test_one_request_sent_50_times_at_once_is_one_booking(
     cinema: Cinema,
 ) -> None:
     movie = await cinema.show(*slots(100))
@@ -35,7 +35,7 @@ async def test_one_request_sent_50_times_at_once_to_three_workers_is_one_booking
     }
 
 
-async def test_two_workers_fill_a_hot_slot_as_far_as_the_requests_allow(cinema: Cinema) -> None:
+async def test_two_workers_fill_a_hot_slot_as_far_as_possible(cinema: Cinema) -> None:
     movies = [await cinema.show(*slots(SEATS)) for _ in range(HOT_SLOTS)]
     dice = random.Random(SEED)
     await cinema.start_workers(2, BATCH_SIZE="100")

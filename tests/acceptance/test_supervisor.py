@@ -28,7 +28,7 @@ def processes(supervisor: WorkerProcess) -> set[int]:
     return {line["process"] for line in supervisor.messages if line["message"].startswith(READY)}
 
 
-async def test_all_processes_take_requests_and_one_signal_drains_them_all(cinema: Cinema) -> None:
+async def test_all_processes_consume_and_one_signal_drains_them_all(cinema: Cinema) -> None:
     supervisor = await supervised(cinema)
     await supervisor.logged(READY, PROCESSES)
     movie = await cinema.show(*slots(1000))
@@ -48,7 +48,7 @@ async def test_a_process_that_is_killed_is_replaced(cinema: Cinema) -> None:
     assert len(processes(supervisor)) == PROCESSES + 1
 
 
-async def test_processes_that_cannot_start_end_the_supervisor_with_their_code(
+async def test_processes_that_cannot_start_end_the_supervisor(
     cinema: Cinema,
 ) -> None:
     supervisor = await supervised(cinema, AMQP_URL="amqp://127.0.0.1:1/")

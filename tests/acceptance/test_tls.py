@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.acceptance.castle import ended, require_secrecy
 from tests.acceptance.cinema import Cinema
 from tests.acceptance.commands import run_command
-from tests.acceptance.fortress import WORKER_PASSWORD, Fortress
+from tests.acceptance.secured_servers import WORKER_PASSWORD, SecuredServers
+from tests.acceptance.secured_users import ended, require_secrecy
 
 
-async def test_a_certificate_of_a_stranger_or_for_another_host_is_refused(
-    castle: Fortress, guarded: Cinema
+async def test_a_certificate_of_a_stranger_or_another_host_is_refused(
+    secured: SecuredServers, secured_cinema: Cinema
 ) -> None:
-    stranger = castle.certificates.stranger
-    urls = (castle.amqp_url(ca=stranger), castle.amqp_url(host="localhost"))
-    uris = (castle.mongodb_uri(ca=stranger), castle.mongodb_uri(host="localhost"))
+    stranger = secured.certificates.stranger
+    urls = (secured.amqp_url(ca=stranger), secured.amqp_url(host="localhost"))
+    uris = (secured.mongodb_uri(ca=stranger), secured.mongodb_uri(host="localhost"))
     lines = await asyncio.gather(
-        *(ended(guarded, 3, AMQP_URL=url) for url in urls),
-        *(ended(guarded, 4, MONGODB_URI=f"{uri}&timeoutMS=2000") for uri in uris),
+        *(ended(secured_cinema, 3, AMQP_URL=url) for url in urls),
+        *(ended(secured_cinema, 4, MONGODB_URI=f"{uri}&timeoutMS=2000") for uri in uris),
     )
     for line in lines[::2]:
         assert "certificate verify failed" in line, line
@@ -27,11 +27,13 @@ async def test_a_certificate_of_a_stranger_or_for_another_host_is_refused(
         assert "certificate is not valid for 'localhost'" in line, line
 
 
-async def test_a_file_that_is_not_there_is_named(castle: Fortress, guarded: Cinema) -> None:
-    gone = castle.certificates.authority.with_name("gone.pem")
+async def test_a_file_that_is_not_there_is_named(
+    secured: SecuredServers, secured_cinema: Cinema
+) -> None:
+    gone = secured.certificates.authority.with_name("gone.pem")
     lines = await asyncio.gather(
-        ended(guarded, 3, AMQP_URL=castle.amqp_url(ca=gone)),
-        ended(guarded, 4, MONGODB_URI=castle.mongodb_uri(ca=gone)),
+        ended(secured_cinema, 3, AMQP_URL=secured.amqp_url(ca=gone)),
+        ended(secured_cinema, 4, MONGODB_URI=secured.mongodb_uri(ca=gone)),
     )
     for line in lines:
         assert str(gone) in line
@@ -39,25 +41,29 @@ async def test_a_file_that_is_not_there_is_named(castle: Fortress, guarded: Cine
 
 
 async def test_without_tls_nobody_gets_in_and_the_line_says_where(
-    castle: Fortress, guarded: Cinema
+    secured: SecuredServers, secured_cinema: Cinema
 ) -> None:
-    url = castle.amqp_url().replace("amqps://", "amqp://")
-    uri = castle.mongodb_uri().replace("&tls=true", "").replace("&tlsCAFile", "&appName")
+    url = secured.amqp_url().replace("amqps://", "amqp://")
+    uri = secured.mongodb_uri().replace("&tls=true", "").replace("&tlsCAFile", "&appName")
     lines = await asyncio.gather(
-        ended(guarded, 3, AMQP_URL=url), ended(guarded, 4, MONGODB_URI=f"{uri}&timeoutMS=2000")
+        ended(secured_cinema, 3, AMQP_URL=url),
+        ended(secured_cinema, 4, MONGODB_URI=f"{uri}&timeoutMS=2000"),
     )
     for line in lines:
         assert "127.0.0.1" in line
 
 
-async def test_a_wrong_password_is_told_by_each_command_and_shown_by_none(
-    castle: Fortress, guarded: Cinema
+async def test_a_wrong_password_is_reported_and_never_shown(
+    secured: SecuredServers, secured_cinema: Cinema
 ) -> None:
     wrong = f"{WORKER_PASSWORD}!"
-    amqp = {"AMQP_URL": castle.amqp_url("usher", wrong), "MONGODB_URI": guarded.mongodb_uri}
+    amqp = {
+        "AMQP_URL": secured.amqp_url("service", wrong),
+        "MONGODB_URI": secured_cinema.mongodb_uri,
+    }
     mongodb = {
-        "AMQP_URL": guarded.amqp_url,
-        "MONGODB_URI": f"{castle.mongodb_uri('usher', wrong)}&timeoutMS=3000",
+        "AMQP_URL": secured_cinema.amqp_url,
+        "MONGODB_URI": f"{secured.mongodb_uri('service', wrong)}&timeoutMS=3000",
     }
     movie = '{"_id": "heat", "timeSlots": []}'
     commands = await asyncio.gather(

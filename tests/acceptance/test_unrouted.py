@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.acceptance.cinema import Cinema, request_for
 
 
-async def test_an_event_that_nobody_subscribed_to_is_kept_and_blocks_nothing(
+async def test_an_event_without_a_subscriber_is_kept(
     cinema: Cinema,
 ) -> None:
     await cinema.start_worker()

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tests.faults import report
 from tests.faults.fault import Fault
 from tests.faults.matrix import FAULTS, combinations, named
-from tests.faults.stage import MEMBERS, WORKERS, open_stage
+from tests.faults.testbed import MEMBERS, WORKERS, open_testbed
 from tests.faults.trial import Result, try_fault
 from worker.errors import WorkerError
 
@@ -75,17 +75,17 @@ async def _run(faults: Sequence[Fault], seed: int, console: Console) -> list[Res
         console=console,
     )
     console.print(f"starting RabbitMQ, {MEMBERS} members of MongoDB and {WORKERS} workers …")
-    async with open_stage() as stage:
+    async with open_testbed() as testbed:
         with progress:
             task = progress.add_task("", step="", total=len(faults))
             for fault in faults:
                 progress.update(task, description=fault.name)
                 result = await try_fault(
-                    stage, fault, chance, lambda step: progress.update(task, step=step)
+                    testbed, fault, chance, lambda step: progress.update(task, step=step)
                 )
                 results.append(result)
                 if not result.passed:
-                    await stage.start_over()
+                    await testbed.start_over()
                 progress.advance(task)
                 progress.print(report.one_line(result))
     console.print(report.table(results))

@@ -13,9 +13,9 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from tests.acceptance.client import EVENTS, REQUESTS
-from tests.faults.fault import Fault, Strike
-from tests.faults.outside import BROKEN
-from tests.faults.stage import Stage
+from tests.faults.clients import BROKEN
+from tests.faults.fault import Fault, Injection
+from tests.faults.testbed import FaultTestbed
 from worker.devtools.servers import EmbeddedRabbit
 from worker.devtools.servers.process import poll
 
@@ -42,17 +42,17 @@ a connection, a channel and a consumer that exist on its own side only."""
 
 
 @asynccontextmanager
-async def stopped(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
-    await stage.rabbit.stop()
+async def stopped(testbed: FaultTestbed, _chance: random.Random) -> AsyncIterator[None]:
+    await testbed.rabbit.stop()
     yield
-    await stage.rabbit.start()
+    await testbed.rabbit.start()
 
 
 @asynccontextmanager
-async def killed(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
-    await stage.rabbit.kill()
+async def killed(testbed: FaultTestbed, _chance: random.Random) -> AsyncIterator[None]:
+    await testbed.rabbit.kill()
     yield
-    await stage.rabbit.start()
+    await testbed.rabbit.start()
 
 
 @asynccontextmanager
@@ -66,66 +66,66 @@ async def memory_alarm_of(rabbit: EmbeddedRabbit) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def memory_alarm(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
+async def memory_alarm(testbed: FaultTestbed, _chance: random.Random) -> AsyncIterator[None]:
     """An alarm stops publishers first of all; so the workers wait until there is a backlog."""
 
     async def backlog() -> bool:
-        return await stage.cinema.client.depth(REQUESTS) >= BACKLOG
+        return await testbed.cinema.client.depth(REQUESTS) >= BACKLOG
 
-    for post in stage.posts:
-        post.worker.signal(signal.SIGSTOP)
+    for worker_slot in testbed.worker_slots:
+        worker_slot.worker.signal(signal.SIGSTOP)
     async with AsyncExitStack() as alarmed:
         try:
             await poll(backlog, BACKLOG_SECONDS)
-            await alarmed.enter_async_context(memory_alarm_of(stage.rabbit))
+            await alarmed.enter_async_context(memory_alarm_of(testbed.rabbit))
         finally:
-            for post in stage.posts:
-                post.worker.signal(signal.SIGCONT)
+            for worker_slot in testbed.worker_slots:
+                worker_slot.worker.signal(signal.SIGCONT)
         yield
 
 
 @asynccontextmanager
-async def connections_closed(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
-    await stage.rabbit.ctl("close_all_connections", "maintenance")
+async def connections_closed(testbed: FaultTestbed, _chance: random.Random) -> AsyncIterator[None]:
+    await testbed.rabbit.ctl("close_all_connections", "maintenance")
     yield
 
 
 @asynccontextmanager
-async def channels_shut(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
-    await stage.rabbit.ctl("eval", SHUT_CHANNELS)
+async def channels_shut(testbed: FaultTestbed, _chance: random.Random) -> AsyncIterator[None]:
+    await testbed.rabbit.ctl("eval", SHUT_CHANNELS)
     yield
 
 
 @asynccontextmanager
-async def operator(stage: Stage) -> AsyncIterator[AbstractChannel]:
-    async with await aio_pika.connect(stage.rabbit.url) as connection:
+async def operator(testbed: FaultTestbed) -> AsyncIterator[AbstractChannel]:
+    async with await aio_pika.connect(testbed.rabbit.url) as connection:
         yield await connection.channel()
 
 
 @asynccontextmanager
-async def queue_deleted(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
+async def queue_deleted(testbed: FaultTestbed, _chance: random.Random) -> AsyncIterator[None]:
     """The workers make it again, so it is deleted again and again."""
-    async with operator(stage) as channel:
+    async with operator(testbed) as channel:
         for _ in range(DELETIONS):
             await channel.queue_delete(REQUESTS)
             await asyncio.sleep(DELETION_PAUSE_SECONDS)
     yield
 
 
-def exchange_deleted(name: str) -> Strike:
+def exchange_deleted(name: str) -> Injection:
     @asynccontextmanager
-    async def deleted(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
-        async with operator(stage) as channel:
+    async def deleted(testbed: FaultTestbed, _chance: random.Random) -> AsyncIterator[None]:
+        async with operator(testbed) as channel:
             await channel.exchange_delete(name)
         yield
         # Restored by whoever has declared and bound it in the first place.
-        await stage.screen.subscribe_again()
+        await testbed.subscriber.subscribe_again()
 
     return deleted
 
 
 @asynccontextmanager
-async def meddled_with(stage: Stage, chance: random.Random) -> AsyncIterator[None]:
+async def meddled_with(testbed: FaultTestbed, chance: random.Random) -> AsyncIterator[None]:
     """A consumer who goes first, and fails each request some times before the workers get it."""
 
     async def meddle(message: AbstractIncomingMessage) -> None:
@@ -137,7 +137,7 @@ async def meddled_with(stage: Stage, chance: random.Random) -> AsyncIterator[Non
         # Else it is held until the end, which is one more failure.
 
     meddlings: dict[bytes, int] = {}
-    async with operator(stage) as channel:
+    async with operator(testbed) as channel:
         await channel.set_qos(prefetch_count=MEDDLED_WITH)
         queue = await channel.get_queue(REQUESTS)
         await queue.consume(meddle, arguments={"x-priority": 10})

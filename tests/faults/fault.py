@@ -8,16 +8,16 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
-from tests.faults.stage import Stage
+from tests.faults.testbed import FaultTestbed
 
 Place = Literal["worker", "RabbitMQ", "MongoDB", "wire to RabbitMQ", "wire to MongoDB"]
-Strike = Callable[[Stage, random.Random], AbstractAsyncContextManager[None]]
+Injection = Callable[[FaultTestbed, random.Random], AbstractAsyncContextManager[None]]
 """Entering it breaks something, and leaving it mends that again."""
-Scene = Callable[[Stage], AbstractAsyncContextManager[None]]
+Arrangement = Callable[[FaultTestbed], AbstractAsyncContextManager[None]]
 """What has to be arranged before the load begins, and put back after its end."""
 
 
-def nothing_special(_stage: Stage) -> AbstractAsyncContextManager[None]:
+def nothing_special(_stage: FaultTestbed) -> AbstractAsyncContextManager[None]:
     return nullcontext()
 
 
@@ -29,15 +29,15 @@ class Fault:
     what: str
     """What an operator would call it, in a few words."""
     place: Place
-    strike: Strike
+    inject: Injection
     seconds: float
-    """Between the breaking and the mending."""
+    """Between the breaking and the repairing."""
     mark: str | None = None
     """What at least one worker must say of it, or it did not happen; None for what the workers
     need not notice, or what their drivers bridge without a word."""
     silence_seconds: float = 0
     """For how long no outcome must have come, or it did not happen."""
-    scene: Scene = nothing_special
+    arranged: Arrangement = nothing_special
     may_give_up: bool = False
     """Whether deliveries may fail so often that requests become dead letters ``undeliverable``."""
     loses_requests: bool = False

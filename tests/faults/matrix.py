@@ -10,7 +10,7 @@ from typing import Final
 
 from tests.faults import broker_faults, store_faults, wire_faults, worker_faults
 from tests.faults.fault import Fault, Place
-from tests.faults.stage import Stage
+from tests.faults.testbed import FaultTestbed
 
 FAULTS: Final = (
     *worker_faults.FAULTS,
@@ -46,18 +46,18 @@ def _drawn(chance: random.Random) -> list[Fault]:
 
 def _combined(parts: Sequence[Fault]) -> Fault:
     @asynccontextmanager
-    async def strike(stage: Stage, chance: random.Random) -> AsyncIterator[None]:
+    async def inject(testbed: FaultTestbed, chance: random.Random) -> AsyncIterator[None]:
         async with AsyncExitStack() as broken:
             for part in parts:
-                await broken.enter_async_context(part.strike(stage, chance))
+                await broken.enter_async_context(part.inject(testbed, chance))
                 await asyncio.sleep(chance.uniform(0, STAGGER_SECONDS))
             yield
 
     @asynccontextmanager
-    async def scene(stage: Stage) -> AsyncIterator[None]:
+    async def arranged(testbed: FaultTestbed) -> AsyncIterator[None]:
         async with AsyncExitStack() as arranged:
             for part in parts:
-                await arranged.enter_async_context(part.scene(stage))
+                await arranged.enter_async_context(part.arranged(testbed))
             yield
 
     names = [part.name for part in parts]
@@ -65,9 +65,9 @@ def _combined(parts: Sequence[Fault]) -> Fault:
         AND.join(names),
         AND.join(part.what for part in parts),
         parts[0].place,
-        strike,
+        inject,
         max(part.seconds for part in parts),
-        scene=scene,
+        arranged=arranged,
         may_give_up=any(part.may_give_up for part in parts),
         loses_requests=any(part.loses_requests for part in parts),
     )

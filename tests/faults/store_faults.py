@@ -13,7 +13,7 @@ from typing import Final
 from pymongo.errors import PyMongoError
 
 from tests.faults.fault import Fault
-from tests.faults.stage import Stage
+from tests.faults.testbed import FaultTestbed
 from worker.devtools.servers.mongo import MongoMember
 from worker.devtools.servers.process import poll
 
@@ -23,24 +23,24 @@ STEP_DOWN_SECONDS: Final = 10
 ELECTION_SECONDS: Final = 30
 
 
-async def primary_of(stage: Stage) -> MongoMember:
+async def primary_of(testbed: FaultTestbed) -> MongoMember:
     async def elected() -> bool:
-        return await stage.mongo.primary() is not None
+        return await testbed.mongo.primary() is not None
 
     await poll(elected, ELECTION_SECONDS)
-    index = await stage.mongo.primary()
+    index = await testbed.mongo.primary()
     assert index is not None
-    return stage.mongo.members[index]
+    return testbed.mongo.members[index]
 
 
-async def secondaries_of(stage: Stage) -> list[MongoMember]:
-    primary = await primary_of(stage)
-    return [member for member in stage.mongo.members if member is not primary]
+async def secondaries_of(testbed: FaultTestbed) -> list[MongoMember]:
+    primary = await primary_of(testbed)
+    return [member for member in testbed.mongo.members if member is not primary]
 
 
 @asynccontextmanager
-async def stepped_down(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
-    primary = await primary_of(stage)
+async def stepped_down(testbed: FaultTestbed, _chance: random.Random) -> AsyncIterator[None]:
+    primary = await primary_of(testbed)
     async with primary.admin() as admin:
         with suppress(PyMongoError):  # It may close the connection with the answer.
             await admin.command("replSetStepDown", STEP_DOWN_SECONDS)
@@ -56,33 +56,33 @@ async def away(*members: MongoMember) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def primary_killed(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
-    async with away(await primary_of(stage)):
+async def primary_killed(testbed: FaultTestbed, _chance: random.Random) -> AsyncIterator[None]:
+    async with away(await primary_of(testbed)):
         yield
 
 
 @asynccontextmanager
-async def secondary_killed(stage: Stage, chance: random.Random) -> AsyncIterator[None]:
-    async with away(chance.choice(await secondaries_of(stage))):
+async def secondary_killed(testbed: FaultTestbed, chance: random.Random) -> AsyncIterator[None]:
+    async with away(chance.choice(await secondaries_of(testbed))):
         yield
 
 
 @asynccontextmanager
-async def majority_killed(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
-    async with away(*await secondaries_of(stage)):
+async def majority_killed(testbed: FaultTestbed, _chance: random.Random) -> AsyncIterator[None]:
+    async with away(*await secondaries_of(testbed)):
         yield
 
 
 @asynccontextmanager
-async def stopped(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
-    await stage.mongo.stop()
+async def stopped(testbed: FaultTestbed, _chance: random.Random) -> AsyncIterator[None]:
+    await testbed.mongo.stop()
     yield
-    await stage.mongo.start()
+    await testbed.mongo.start()
 
 
 @asynccontextmanager
-async def primary_paused(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
-    pid = (await primary_of(stage)).pid
+async def primary_paused(testbed: FaultTestbed, _chance: random.Random) -> AsyncIterator[None]:
+    pid = (await primary_of(testbed)).pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -92,23 +92,23 @@ async def primary_paused(stage: Stage, _chance: random.Random) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def disk_full(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
+async def disk_full(testbed: FaultTestbed, _chance: random.Random) -> AsyncIterator[None]:
     """Every write of a worker fails, whoever is primary, and every read goes well."""
     failing = {
         "failCommands": ["insert", "update", "commitTransaction"],
         "errorCode": OUT_OF_DISK_SPACE,
         "appName": WORKERS_CALL_THEMSELVES,
     }
-    await _fail(stage, {"mode": "alwaysOn", "data": failing})
+    await _fail(testbed, {"mode": "alwaysOn", "data": failing})
     try:
         yield
     finally:
-        await _fail(stage, {"mode": "off"})
+        await _fail(testbed, {"mode": "off"})
 
 
-async def _fail(stage: Stage, how: dict[str, object]) -> None:
+async def _fail(testbed: FaultTestbed, how: dict[str, object]) -> None:
     command = {"configureFailPoint": "failCommand", **how}
-    for member in stage.mongo.members:
+    for member in testbed.mongo.members:
         async with member.admin() as admin:
             await admin.command(command)
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.matrix import BY_NAME, FAULTS, combinations, named
 from tests.faults.report import markdown
-from tests.faults.stage import Stage, open_stage
+from tests.faults.testbed import FaultTestbed, open_testbed
 from tests.faults.trial import try_fault
 
 SEED: Final = 20261122
@@ -26,24 +26,24 @@ SELECTION: Final = (
 
 
 @pytest.fixture(scope="module")
-async def stage() -> AsyncIterator[Stage]:
+async def testbed() -> AsyncIterator[FaultTestbed]:
     """Three members of MongoDB, a RabbitMQ and three workers, for all of these tests."""
     if os.environ.get("RESERVATION_AMQP_URL"):
         pytest.skip("the servers are not ours to break")
-    async with open_stage() as opened:
+    async with open_testbed() as opened:
         yield opened
 
 
 @pytest.mark.parametrize("name", SELECTION)
-async def test_a_fault_under_load_loses_nothing_and_is_over_within_15_seconds(
-    stage: Stage, name: str
+async def test_a_fault_under_load_is_over_within_15_seconds(
+    testbed: FaultTestbed, name: str
 ) -> None:
-    result = await try_fault(stage, named(name), random.Random(SEED), logging.debug)
+    result = await try_fault(testbed, named(name), random.Random(SEED), logging.debug)
     assert result.problems == (), f"seed {SEED}"
     assert "never" not in markdown([result])
 
 
-def test_combinations_are_of_different_places_and_the_same_for_the_same_seed() -> None:
+def test_combinations_are_of_different_places_and_repeatable() -> None:
     drawn = combinations(50, random.Random(SEED))
     assert [fault.name for fault in drawn] == [
         fault.name for fault in combinations(50, random.Random(SEED))

@@ -149,7 +149,7 @@ async def test_a_torn_connection_ends_in_the_middle_of_what_was_sent(
     assert await (await call()).hears() == LINE
 
 
-async def test_a_wire_to_rabbitmq_sees_who_acknowledges_what_was_delivered() -> None:
+async def test_a_wire_to_rabbitmq_sees_who_acknowledges_what() -> None:
     async def nowhere() -> int:
         return 1
 

@@ -1,4 +1,4 @@
-"""One fault under steady load: break, wait, mend, and see what the workers made of it."""
+"""One fault under steady load: break, wait, repair, and see what the workers made of it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.acceptance.client import REQUESTS
-from tests.faults.crowd import Crowd
 from tests.faults.fault import Fault
-from tests.faults.stage import Stage, StillWaiting
+from tests.faults.load import Load
+from tests.faults.testbed import FaultTestbed, StillWaiting
 from worker.devtools.auditor import Kind
 from worker.devtools.servers.process import poll
 
@@ -75,55 +75,59 @@ class Recovery:
     problems: tuple[str, ...]
 
 
-async def try_fault(stage: Stage, fault: Fault, chance: random.Random, step: Step) -> Result:
+async def try_fault(
+    testbed: FaultTestbed, fault: Fault, chance: random.Random, step: Step
+) -> Result:
     """Let one fault happen; never raises for what the workers do wrong."""
     step("setting the scene")
-    async with fault.scene(stage):
-        crowd = await Crowd.at(stage.cinema, stage.shop, chance)
-        async with crowd.rushing():
-            await stage.all_consume(time.monotonic(), PATIENCE_SECONDS)
-            recovery = await _break_and_mend(stage, fault, crowd, chance, step)
+    async with fault.arranged(testbed):
+        load = await Load.at(testbed.cinema, testbed.publisher, chance)
+        async with load.running():
+            await testbed.all_consume(time.monotonic(), PATIENCE_SECONDS)
+            recovery = await _break_and_repair(testbed, fault, load, chance, step)
             if fault.loses_requests:
-                await crowd.send_again(crowd.unanswered())
+                await load.send_again(load.unanswered())
         step("waiting for the last outcomes")
-        problems = [*recovery.problems, *await _all_answered(stage, crowd)]
+        problems = [*recovery.problems, *await _all_answered(testbed, load)]
         step("auditing")
-        return await _audited(fault, crowd, recovery, problems)
+        return await _audited(fault, load, recovery, problems)
 
 
-async def _break_and_mend(
-    stage: Stage, fault: Fault, crowd: Crowd, chance: random.Random, step: Step
+async def _break_and_repair(
+    testbed: FaultTestbed, fault: Fault, load: Load, chance: random.Random, step: Step
 ) -> Recovery:
-    heard = stage.heard()
-    listening = asyncio.create_task(_longest_silence(stage))
+    heard = testbed.heard()
+    listening = asyncio.create_task(_longest_silence(testbed))
     step("breaking")
-    async with fault.strike(stage, chance):
+    async with fault.inject(testbed, chance):
         broken = time.monotonic()
         step(f"broken for {fault.seconds:g} s")
         await asyncio.sleep(fault.seconds)
         held_seconds = time.monotonic() - broken
-        step("mending")
+        step("repairing")
     step("waiting for the workers")
-    first, consuming, problems = await _until_mended(stage, crowd)
+    first, consuming, problems = await _until_recovered(testbed, load)
     listening.cancel()
     silence_seconds = await listening
-    if fault.mark and not any(fault.mark in line for line in stage.said(heard)):
+    if fault.mark and not any(fault.mark in line for line in testbed.said(heard)):
         problems.append(f"no worker said {fault.mark!r}: the fault did not happen")
     if silence_seconds < fault.silence_seconds:
         problems.append(f"no more than {silence_seconds:.1f} s of silence: it did not happen")
     return Recovery(held_seconds, silence_seconds, first, consuming, tuple(problems))
 
 
-async def _until_mended(stage: Stage, crowd: Crowd) -> tuple[float | None, float | None, list[str]]:
+async def _until_recovered(
+    testbed: FaultTestbed, load: Load
+) -> tuple[float | None, float | None, list[str]]:
     """Seconds until the first outcome, and until all consume; and what is wrong with that."""
-    mended = time.monotonic()
+    repaired = time.monotonic()
     problems = []
     first: float | None = None
     consuming: float | None = None
-    consumption = asyncio.create_task(stage.all_consume(mended, PATIENCE_SECONDS))
+    consumption = asyncio.create_task(testbed.all_consume(repaired, PATIENCE_SECONDS))
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            first = await crowd.first_outcome(mended) - mended
+            first = await load.first_outcome(repaired) - repaired
     except TimeoutError:
         problems.append(f"no outcome within {PATIENCE_SECONDS} s of the repair")
     try:
@@ -135,9 +139,9 @@ async def _until_mended(stage: Stage, crowd: Crowd) -> tuple[float | None, float
     return first, consuming, problems
 
 
-async def _longest_silence(stage: Stage) -> float:
+async def _longest_silence(testbed: FaultTestbed) -> float:
     """The longest time, until this is cancelled, in which no request got its first outcome."""
-    events = stage.cinema.client.events
+    events = testbed.cinema.client.events
     longest_seconds = 0.0
     known, since = len(events), time.monotonic()
     try:
@@ -151,42 +155,44 @@ async def _longest_silence(stage: Stage) -> float:
         return longest_seconds
 
 
-async def _all_answered(stage: Stage, crowd: Crowd) -> list[str]:
+async def _all_answered(testbed: FaultTestbed, load: Load) -> list[str]:
     """Wait until every request has its answer and the queue is empty; what is missing, in words."""
     left = 0
 
     async def answered() -> bool:
-        return not crowd.unanswered()
+        return not load.unanswered()
 
     async def emptied() -> bool:
         nonlocal left
-        left = await stage.cinema.client.depth(REQUESTS)
+        left = await testbed.cinema.client.depth(REQUESTS)
         return left == 0
 
     try:
         await poll(answered, ANSWER_SECONDS)
         await poll(emptied, ANSWER_SECONDS)
     except TimeoutError:
-        missing = crowd.unanswered()
+        missing = load.unanswered()
         return [f"unanswered: {missing[:3]}"] if missing else [f"{left} are left in the queue"]
     return []
 
 
-async def _audited(
-    fault: Fault, crowd: Crowd, recovery: Recovery, problems: Iterable[str]
-) -> Result:
-    given_up = {name for name, letter in crowd.letters if letter.error in (None, "undeliverable")}
-    findings = await crowd.findings(excused=given_up if fault.may_give_up else ())
+async def _audited(fault: Fault, load: Load, recovery: Recovery, problems: Iterable[str]) -> Result:
+    given_up = {
+        name
+        for name, dead_letter in load.received_dead_letters
+        if dead_letter.error in (None, "undeliverable")
+    }
+    findings = await load.findings(excused=given_up if fault.may_give_up else ())
     kinds = Counter(COLUMNS.get(finding.kind, "contradictory") for finding in findings)
     return Result(
         fault=fault,
         held_seconds=recovery.held_seconds,
         silence_seconds=recovery.silence_seconds,
-        requests=len(crowd.sent),
-        sent_again=crowd.sent_again,
-        outcomes=crowd.outcomes,
+        requests=len(load.sent),
+        sent_again=load.sent_again,
+        outcomes=load.outcomes,
         given_up=len(given_up),
-        duplicates=crowd.duplicates,
+        duplicates=load.duplicates,
         first_outcome_seconds=recovery.first_outcome_seconds,
         consuming_seconds=recovery.consuming_seconds,
         lost=kinds["lost"],

@@ -8,11 +8,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from tests.faults.fault import Fault, Place, Scene, nothing_special
+from tests.faults.fault import Arrangement, Fault, Place, nothing_special
 from tests.faults.proxy import Proxy
-from tests.faults.stage import Stage
+from tests.faults.testbed import FaultTestbed
 
-Wires = Callable[[Stage], list[Proxy]]
+Wires = Callable[[FaultTestbed], list[Proxy]]
 Harm = Callable[[list[Proxy], random.Random], AbstractAsyncContextManager[None]]
 
 CUT_SECONDS: Final = 6
@@ -75,24 +75,24 @@ async def torn(wires: list[Proxy], chance: random.Random) -> AsyncIterator[None]
 
 
 @asynccontextmanager
-async def wired_store(stage: Stage) -> AsyncIterator[None]:
+async def wired_store(testbed: FaultTestbed) -> AsyncIterator[None]:
     """The workers reach MongoDB's primary through the proxy, whichever member that is.
 
     Otherwise they would learn the members' own addresses from the first member they ask.
     """
-    stage.store_is_wired = True
-    await stage.replace_workers()
+    testbed.store_is_wired = True
+    await testbed.replace_workers()
     yield
-    stage.store_is_wired = False
-    await stage.replace_workers()
+    testbed.store_is_wired = False
+    await testbed.replace_workers()
 
 
-def to_rabbitmq(stage: Stage) -> list[Proxy]:
-    return [post.wire for post in stage.posts]
+def to_rabbitmq(testbed: FaultTestbed) -> list[Proxy]:
+    return [worker_slot.wire for worker_slot in testbed.worker_slots]
 
 
-def to_mongodb(stage: Stage) -> list[Proxy]:
-    return [stage.store_wire]
+def to_mongodb(testbed: FaultTestbed) -> list[Proxy]:
+    return [testbed.store_wire]
 
 
 @dataclass(frozen=True)
@@ -115,22 +115,24 @@ DAMAGES: Final = (
 )
 
 
-def _faults(prefix: str, server: str, place: Place, wires: Wires, scene: Scene) -> Iterator[Fault]:
+def _faults(
+    prefix: str, server: str, place: Place, wires: Wires, arranged: Arrangement
+) -> Iterator[Fault]:
     for damage in DAMAGES:
 
-        def strike(
-            stage: Stage, chance: random.Random, harm: Harm = damage.harm
+        def inject(
+            testbed: FaultTestbed, chance: random.Random, harm: Harm = damage.harm
         ) -> AbstractAsyncContextManager[None]:
-            return harm(wires(stage), chance)
+            return harm(wires(testbed), chance)
 
         yield Fault(
             f"{prefix}-{damage.name}",
             f"the connection to {server} {damage.what}",
             place,
-            strike,
+            inject,
             damage.seconds,
             silence_seconds=damage.silence_seconds,
-            scene=scene,
+            arranged=arranged,
         )
 
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from tests.faults.fault import Fault
-from tests.faults.stage import Stage
+from tests.faults.testbed import FaultTestbed
 
 CONSUMER_TIMEOUT_SECONDS: Final = 5
 USUAL_CONSUMER_TIMEOUT_SECONDS: Final = 1800
@@ -18,24 +18,24 @@ USUAL_TICK_SECONDS: Final = 60
 
 
 @asynccontextmanager
-async def one_killed(stage: Stage, chance: random.Random) -> AsyncIterator[None]:
-    post = chance.choice(stage.posts)
-    await post.worker.kill()
+async def one_killed(testbed: FaultTestbed, chance: random.Random) -> AsyncIterator[None]:
+    worker_slot = chance.choice(testbed.worker_slots)
+    await worker_slot.worker.kill()
     yield
-    await stage.man(post)
+    await testbed.start_worker_in(worker_slot)
 
 
 @asynccontextmanager
-async def all_killed(stage: Stage, _chance: random.Random) -> AsyncIterator[None]:
-    await asyncio.gather(*(post.worker.kill() for post in stage.posts))
+async def all_killed(testbed: FaultTestbed, _chance: random.Random) -> AsyncIterator[None]:
+    await asyncio.gather(*(worker_slot.worker.kill() for worker_slot in testbed.worker_slots))
     yield
-    for post in stage.posts:
-        await stage.man(post)
+    for worker_slot in testbed.worker_slots:
+        await testbed.start_worker_in(worker_slot)
 
 
 @asynccontextmanager
-async def one_paused(stage: Stage, chance: random.Random) -> AsyncIterator[None]:
-    worker = chance.choice(stage.posts).worker
+async def one_paused(testbed: FaultTestbed, chance: random.Random) -> AsyncIterator[None]:
+    worker = chance.choice(testbed.worker_slots).worker
     worker.signal(signal.SIGSTOP)
     try:
         yield
@@ -44,21 +44,21 @@ async def one_paused(stage: Stage, chance: random.Random) -> AsyncIterator[None]
 
 
 @asynccontextmanager
-async def impatient_broker(stage: Stage) -> AsyncIterator[None]:
+async def impatient_broker(testbed: FaultTestbed) -> AsyncIterator[None]:
     """A broker that gives up a consumer after seconds instead of half an hour."""
-    await _be_patient_for(stage, CONSUMER_TIMEOUT_SECONDS, tick_seconds=1)
+    await _be_patient_for(testbed, CONSUMER_TIMEOUT_SECONDS, tick_seconds=1)
     yield
-    await _be_patient_for(stage, USUAL_CONSUMER_TIMEOUT_SECONDS, USUAL_TICK_SECONDS)
+    await _be_patient_for(testbed, USUAL_CONSUMER_TIMEOUT_SECONDS, USUAL_TICK_SECONDS)
 
 
-async def _be_patient_for(stage: Stage, seconds: int, tick_seconds: int) -> None:
+async def _be_patient_for(testbed: FaultTestbed, seconds: int, tick_seconds: int) -> None:
     """Channels keep the time that they were opened with, so everybody opens new ones."""
-    await stage.rabbit.ctl(
+    await testbed.rabbit.ctl(
         "eval",
         f"application:set_env(rabbit, consumer_timeout, {seconds * 1000}), "
         f"application:set_env(rabbit, channel_tick_interval, {tick_seconds * 1000}).",
     )
-    await stage.replace_workers()
+    await testbed.replace_workers()
 
 
 FAULTS: Final = (
@@ -71,6 +71,6 @@ FAULTS: Final = (
         one_paused,
         12,
         mark="PRECONDITION_FAILED",
-        scene=impatient_broker,
+        arranged=impatient_broker,
     ),
 )

@@ -38,7 +38,7 @@ def settings(servers: Servers) -> Settings:
 @pytest.fixture
 async def observer(client: Client) -> Client:
     """A client that leaves dead letters where they are."""
-    await client.leave_letters()
+    await client.leave_dead_letters()
     return client
 
 
@@ -101,7 +101,7 @@ async def test_only_the_selected_are_listed_up_to_the_limit(
     assert (shown.count("alien"), "r-0" in shown) == (2, False)
 
 
-async def test_looking_again_and_again_changes_nothing_and_loses_nothing(
+async def test_looking_again_and_again_changes_nothing(
     observer: Client, settings: Settings, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker_dead_letters, "REPUBLISHED_AFTER_RETURNS", 3)
@@ -135,7 +135,7 @@ async def test_looking_again_and_again_changes_nothing_and_loses_nothing(
         assert dead_letter.properties.items() >= plain.items()
 
 
-async def test_a_dead_letter_is_shown_in_full_by_its_name_or_request_id(
+async def test_a_dead_letter_is_shown_by_its_name_or_request_id(
     observer: Client, settings: Settings, capsys: Shown
 ) -> None:
     await post(observer, b"\x07\xff no JSON", "unreadable_request")
@@ -249,11 +249,11 @@ async def test_dead_letters_that_go_away_meanwhile_end_the_look(
     async with broker_dead_letters.open_dead_letters(settings.amqp_url) as queue:
         pages = queue.pages()
         assert len(await anext(pages)) == 2
-        await observer.take_letters()
+        await observer.consume_dead_letters()
         await observer.dead_letters(3)
         assert [page async for page in pages] == []
     await observer.dead_letters(5)
-    assert bodies(observer.letters) == [b"2", b"3", b"4", b"0", b"1"]
+    assert bodies(observer.received_dead_letters) == [b"2", b"3", b"4", b"0", b"1"]
 
 
 async def test_a_look_that_is_interrupted_leaves_every_dead_letter(

@@ -15,7 +15,7 @@ from tests.integration.dead_letters import all_of, bodies, post, run_dead_letter
 
 @pytest.fixture(autouse=True)
 async def _dead_letters_stay_where_they_are(cinema: Cinema) -> None:
-    await cinema.client.leave_letters()
+    await cinema.client.leave_dead_letters()
 
 
 async def redrive(cinema: Cinema, *options: str, page_size: int | None = None) -> Ended:
@@ -75,11 +75,11 @@ async def test_an_undeliverable_request_gets_its_outcome_once_it_can(cinema: Cin
     movie = await cinema.show({"id": 1, "capacity": "many"})
     await cinema.start_worker()
     request = request_for(movie)
-    await cinema.client.take_letters()
+    await cinema.client.consume_dead_letters()
     await cinema.client.publish(request)
     await cinema.client.dead_letters(1)
-    await cinema.client.leave_letters()
-    (dead_letter,) = cinema.client.letters
+    await cinema.client.leave_dead_letters()
+    (dead_letter,) = cinema.client.received_dead_letters
     error = str(dead_letter.headers["x-reservation-error"])
     await post(cinema.client, dead_letter.body, error, key=dead_letter.routing_key)
     await cinema.database.movies.update_one({}, {"$set": {"timeSlots.0.capacity": 5}})
@@ -160,7 +160,7 @@ async def test_without_a_queue_to_send_them_to_all_dead_letters_stay(
     assert bodies(await all_of(cinema.client, 3)) == [b"0", b"1", b"2"]
 
 
-async def test_events_that_a_full_queue_refuses_keep_their_dead_letters(cinema: Cinema) -> None:
+async def test_events_that_are_refused_keep_their_dead_letters(cinema: Cinema) -> None:
     movie = await cinema.show(*slots(5))
     worker = await cinema.start_worker()
     requests = [request_for(movie) for _ in range(3)]
@@ -188,6 +188,6 @@ async def test_dead_letters_that_come_back_at_once_are_not_sent_again(cinema: Ci
         await post(cinema.client, body, "unreadable_request")
     ended = await redrive(cinema, "--yes", page_size=1)
     assert (ended.code, ended.output.startswith("sent 10 back")) == (0, True)
-    await cinema.client.take_letters()
+    await cinema.client.consume_dead_letters()
     found = await cinema.client.dead_letters(10)
     assert sorted(dead_letter.content["number"] for dead_letter in found) == list(range(10))

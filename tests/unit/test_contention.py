@@ -102,7 +102,7 @@ def test_all_processes_have_the_same_partitions_in_other_orders() -> None:
     assert len({tuple(map(tuple, partitions)) for partitions in found}) > 1
 
 
-def test_others_have_a_turn_at_contested_movies_until_it_is_quiet() -> None:
+def test_others_have_a_turn_at_movies_until_it_is_quiet() -> None:
     contention = after_conflicts(1)
     turns = []
     for _ in range(TURNS_AFTER_CONFLICT):

@@ -220,7 +220,7 @@ def test_a_batch_is_decided_in_arrival_order(row: Row) -> None:
     check(row)
 
 
-def test_an_outcome_repeats_what_was_asked_and_when_it_was_decided() -> None:
+def test_an_outcome_repeats_what_was_asked_and_when() -> None:
     (outcome,) = decide([ask()], Snapshot(CATALOGUE, {}), NOW).decisions
     assert outcome == OutcomeEvent(
         request_id="r1",

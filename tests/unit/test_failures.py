@@ -191,7 +191,7 @@ def drawn_errors() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("cls", OURS, ids=lambda cls: cls.__name__)
-def test_every_error_of_ours_explains_itself_and_has_an_exit_code(cls: type[WorkerError]) -> None:
+def test_every_error_explains_itself_and_has_an_exit_code(cls: type[WorkerError]) -> None:
     assert cls.__doc__
     assert str(cls()) == cls.__doc__.strip()
     assert str(cls("in particular")) == "in particular"

@@ -31,7 +31,7 @@ async def test_only_the_exhausted_delivery_of_a_batch_is_given_up() -> None:
     assert pipeline.answered == {"confirmed": 2, "undeliverable": 1, "unreadable_request": 1}
 
 
-async def test_its_recorded_outcome_is_published_before_the_dead_letter() -> None:
+async def test_its_outcome_is_published_before_the_dead_letter() -> None:
     world = World([[delivery(1)], [replace(delivery(2, "r1"), failures=ATTEMPTS_MAX)]])
     await world.run()
     event, again, dead_letter = world.published
@@ -67,7 +67,7 @@ async def test_what_may_be_poison_is_still_tried() -> None:
     assert world.store.tried == [["r1"]]
 
 
-async def test_a_reply_that_cannot_be_sent_does_not_make_the_event_fail() -> None:
+async def test_a_reply_that_cannot_be_sent_fails_no_event() -> None:
     world = World([[replace(delivery(1), reply_to="shop")]])
     await world.run()
     event, reply = world.published

@@ -85,7 +85,7 @@ async def test_a_failed_commit_is_tried_again(failure: WorkerError) -> None:
     assert store.tried == [["a", "b"]] * 2
 
 
-async def test_a_lost_race_is_decided_again_from_what_is_stored_by_then() -> None:
+async def test_a_lost_race_is_decided_again_from_what_is_stored() -> None:
     store = store_with_room(capacity=2)
 
     async def book_meanwhile() -> None:
@@ -177,7 +177,7 @@ async def test_a_refused_request_keeps_an_outcome_it_has() -> None:
     assert await record(recorder_of(store), [ask("a")]) == [first]
 
 
-async def test_a_request_that_is_refused_alone_is_tried_only_a_few_times() -> None:
+async def test_a_request_refused_alone_is_tried_only_a_few_times() -> None:
     store = store_with_room(poison={"a"})
     await record(recorder_of(store), [ask("a")])
     assert len(store.tried) == REFUSED_ATTEMPTS

@@ -36,7 +36,7 @@ BODY = ask().to_json()
         (Selection(ids=["r2"]), False),
     ],
 )
-def test_a_dead_letter_is_selected_if_it_matches_all_that_is_given(
+def test_a_dead_letter_is_selected_if_it_matches_all_given(
     selection: Selection, selected: bool
 ) -> None:
     assert selection.includes(dead_letter(BODY)) is selected

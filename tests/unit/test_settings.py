@@ -77,7 +77,7 @@ def test_each_setting_has_an_environment_variable(monkeypatch: pytest.MonkeyPatc
     }
 
 
-def test_the_command_line_beats_the_environment_and_that_the_file(
+def test_the_command_line_beats_environment_beats_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     lines = [f"RESERVATION_{name}=3" for name in ("BATCH_SIZE", "PREFETCH", "DRAIN_SECONDS")]

@@ -1,4 +1,4 @@
-"""A crowd that wants seats: it asks at a steady pace, sometimes twice, and remembers everything."""
+"""A load that wants seats: it asks at a steady pace, sometimes twice, and remembers everything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tests.acceptance.cinema import Cinema, request_for, slots
 from tests.acceptance.client import Received
-from tests.faults.outside import Shop
+from tests.faults.clients import Publisher
 from worker.devtools.auditor import Evidence, Finding, audit
 
 Document = dict[str, Any]
@@ -28,11 +28,11 @@ REPEATED: Final = 0.1
 
 
 @dataclass
-class Crowd:
+class Load:
     """People at the movies of one trial."""
 
     cinema: Cinema
-    shop: Shop
+    publisher: Publisher
     chance: random.Random
     movies: Sequence[str]
     before: dict[Any, Document]
@@ -42,27 +42,30 @@ class Crowd:
     """When a publisher began to send which requests."""
 
     @classmethod
-    async def at(cls, cinema: Cinema, shop: Shop, chance: random.Random) -> Crowd:
+    async def at(cls, cinema: Cinema, publisher: Publisher, chance: random.Random) -> Load:
         movies = [await cinema.show(*slots(*CAPACITIES)) for _ in range(MOVIES)]
         before: dict[Any, Document] = {movie: await cinema.movie(movie) for movie in movies}
-        return cls(cinema, shop, chance, movies, before)
+        return cls(cinema, publisher, chance, movies, before)
 
     @property
     def events(self) -> dict[str, list[Received]]:
-        """What a subscriber got for the requests of this crowd."""
+        """What a subscriber got for the requests of this load."""
         received = self.cinema.client.events
         names = (request["requestId"] for request in self.sent)
         return {name: received[name] for name in names if name in received}
 
     @property
-    def letters(self) -> list[tuple[str, Received]]:
-        """The dead letters with a request of this crowd, by its id."""
+    def received_dead_letters(self) -> list[tuple[str, Received]]:
+        """The dead letters with a request of this load, by its id."""
         ours = {request["requestId"] for request in self.sent}
-        named = ((letter.content["requestId"], letter) for letter in self.cinema.client.letters)
-        return [(name, letter) for name, letter in named if name in ours]
+        named = (
+            (dead_letter.content["requestId"], dead_letter)
+            for dead_letter in self.cinema.client.received_dead_letters
+        )
+        return [(name, dead_letter) for name, dead_letter in named if name in ours]
 
     @asynccontextmanager
-    async def rushing(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[None]:
         """Ask for seats all the time, whatever happens."""
         over = asyncio.Event()
         asking = asyncio.create_task(self._ask_until(over))
@@ -82,7 +85,7 @@ class Crowd:
             again = [self.chance.choice(self.sent) for _ in again]
             self.batches.append((time.monotonic(), [request["requestId"] for request in new]))
             self.sent += new
-            await self.shop.publish([*new, *again])
+            await self.publisher.publish([*new, *again])
             await asyncio.sleep(PAUSE_SECONDS)
 
     def _request(self) -> Document:
@@ -99,17 +102,20 @@ class Crowd:
 
     def unanswered(self) -> list[Document]:
         """The requests with neither an outcome nor a dead letter."""
-        events, letters = self.cinema.client.events, {name for name, _ in self.letters}
+        events, dead_letters = (
+            self.cinema.client.events,
+            {name for name, _ in self.received_dead_letters},
+        )
         return [
             request
             for request in self.sent
-            if request["requestId"] not in events and request["requestId"] not in letters
+            if request["requestId"] not in events and request["requestId"] not in dead_letters
         ]
 
     async def send_again(self, requests: Sequence[Document]) -> None:
         """As a publisher does who hears nothing."""
         self.sent_again += len(requests)
-        await self.shop.publish(requests)
+        await self.publisher.publish(requests)
 
     async def findings(self, excused: Iterable[str] = ()) -> list[Finding]:
         """What the auditor has to say of all this, ``excused`` requests without outcome apart."""
@@ -121,8 +127,8 @@ class Crowd:
                 sent=sent,
                 events=[event.body for found in self.events.values() for event in found],
                 dead_letters=[
-                    (str(letter.error), letter.body)
-                    for name, letter in self.letters
+                    (str(dead_letter.error), dead_letter.body)
+                    for name, dead_letter in self.received_dead_letters
                     if name not in pardoned
                 ],
                 ledger=list(ledger.values()),

@@ -31,7 +31,7 @@ CONFIRM_SECONDS: Final = 60
 """Longer than any alarm here: a publisher whom the broker blocks has only to wait."""
 
 
-class Shop:
+class Publisher:
     """Publishes requests, each until the broker has confirmed that it is in a queue."""
 
     def __init__(self, url: str) -> None:
@@ -89,7 +89,7 @@ async def _publish(exchange: AbstractExchange, request: Mapping[str, Any]) -> No
     await exchange.publish(message, request["movieId"], mandatory=True, timeout=CONFIRM_SECONDS)
 
 
-class Screen:
+class Subscriber:
     """A durable subscriber to all events and dead letters, those that found no queue included."""
 
     def __init__(self, client: Client) -> None:
@@ -126,15 +126,15 @@ class Screen:
 
 
 @asynccontextmanager
-async def open_screen(url: str) -> AsyncIterator[Screen]:
+async def open_subscriber(url: str) -> AsyncIterator[Subscriber]:
     """A screen that shows whatever is announced while this lasts."""
-    screen = Screen(Client(url))
-    await screen.subscribe()
-    staying = asyncio.create_task(screen.stay_subscribed())
+    subscriber = Subscriber(Client(url))
+    await subscriber.subscribe()
+    staying = asyncio.create_task(subscriber.stay_subscribed())
     try:
-        yield screen
+        yield subscriber
     finally:
         staying.cancel()
         await asyncio.wait({staying})
         with suppress(*BROKEN):
-            await asyncio.wait_for(screen.client.close(), 2)
+            await asyncio.wait_for(subscriber.client.close(), 2)

@@ -17,7 +17,7 @@ from typing import Final
 
 from tests.acceptance.cinema import Cinema, open_cinema
 from tests.acceptance.processes import READY, WorkerProcess
-from tests.faults.outside import Screen, Shop, open_screen
+from tests.faults.clients import Publisher, Subscriber, open_subscriber
 from tests.faults.proxy import Proxy
 from tests.faults.wires import BrokerWire
 from worker.devtools.servers import EmbeddedMongo, EmbeddedRabbit
@@ -39,7 +39,7 @@ class StillWaiting(AssertionError):
 
 
 @dataclass
-class Post:
+class WorkerSlot:
     """A worker's place, with a wire of its own to RabbitMQ, and whoever works there now."""
 
     wire: BrokerWire
@@ -47,15 +47,15 @@ class Post:
 
 
 @dataclass
-class Stage:
+class FaultTestbed:
     """Everything that can be broken, and those who look at what becomes of it."""
 
     servers: EmbeddedServers
     cinema: Cinema
-    screen: Screen
-    shop: Shop
+    subscriber: Subscriber
+    publisher: Publisher
     store_wire: Proxy
-    posts: list[Post] = field(default_factory=list)
+    worker_slots: list[WorkerSlot] = field(default_factory=list)
     store_is_wired: bool = False
 
     @property
@@ -66,24 +66,26 @@ class Stage:
     def rabbit(self) -> EmbeddedRabbit:
         return self.servers.rabbit
 
-    async def man(self, post: Post) -> None:
+    async def start_worker_in(self, worker_slot: WorkerSlot) -> None:
         """Put a new worker in the place of one that has ended; it may still be starting."""
-        post.worker = await self._launch(post.wire)
+        worker_slot.worker = await self._launch(worker_slot.wire)
 
     async def replace_workers(self) -> None:
         """Stop every worker in order, and start others."""
-        await asyncio.gather(*(post.worker.stop() for post in self.posts))
-        await self._man_all()
+        await asyncio.gather(*(worker_slot.worker.stop() for worker_slot in self.worker_slots))
+        await self._start_all()
 
     async def start_over(self) -> None:
         """Workers that owe nothing to what happened to those before them."""
-        await asyncio.gather(*(post.worker.kill() for post in self.posts))
-        await self._man_all()
+        await asyncio.gather(*(worker_slot.worker.kill() for worker_slot in self.worker_slots))
+        await self._start_all()
 
-    async def _man_all(self) -> None:
-        for post in self.posts:
-            await self.man(post)
-        await asyncio.gather(*(post.worker.logged(READY) for post in self.posts))
+    async def _start_all(self) -> None:
+        for worker_slot in self.worker_slots:
+            await self.start_worker_in(worker_slot)
+        await asyncio.gather(
+            *(worker_slot.worker.logged(READY) for worker_slot in self.worker_slots)
+        )
 
     async def all_consume(self, since: float, patience_seconds: float) -> float:
         """When every worker was consuming, at the latest of them; looks only at what is later.
@@ -91,25 +93,25 @@ class Stage:
         Raises StillWaiting, with what each worker said last.
         """
         deadline = time.monotonic() + patience_seconds
-        for post in self.posts:
-            post.wire.forget()
+        for worker_slot in self.worker_slots:
+            worker_slot.wire.forget()
         while time.monotonic() < deadline:
             await self._replace_ended()
             moments = self._moments()
             if moments is not None and min(time.monotonic() - m for m in moments) > STEADY_SECONDS:
                 return max(moments) - since
             await asyncio.sleep(LOOK_SECONDS)
-        silent = [p.worker.lines[-1:] for p in self.posts if p.wire.consuming_since is None]
+        silent = [p.worker.lines[-1:] for p in self.worker_slots if p.wire.consuming_since is None]
         raise StillWaiting(f"not consuming after {patience_seconds:g} s: {silent}")
 
     async def _replace_ended(self) -> None:
         """As whatever runs a service does: a start while a server is away ends with a code."""
-        for post in self.posts:
-            if post.worker.process.returncode is not None:
-                await self.man(post)
+        for worker_slot in self.worker_slots:
+            if worker_slot.worker.process.returncode is not None:
+                await self.start_worker_in(worker_slot)
 
     def _moments(self) -> list[float] | None:
-        moments = [post.wire.consuming_since for post in self.posts]
+        moments = [worker_slot.wire.consuming_since for worker_slot in self.worker_slots]
         known = [moment for moment in moments if moment is not None]
         return known if len(known) == len(moments) else None
 
@@ -135,7 +137,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage() -> AsyncIterator[Stage]:
+async def open_testbed() -> AsyncIterator[FaultTestbed]:
     """Start everything, and leave nothing behind."""
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as name:
         servers = EmbeddedServers(
@@ -148,14 +150,14 @@ async def open_stage() -> AsyncIterator[Stage]:
         )
         try:
             await together(servers.mongo.start(), servers.rabbit.start())
-            async with _staged(servers) as stage:
-                yield stage
+            async with _staged(servers) as testbed:
+                yield testbed
         finally:
             await together(servers.mongo.kill(), servers.rabbit.kill())
 
 
 @asynccontextmanager
-async def _staged(servers: EmbeddedServers) -> AsyncIterator[Stage]:
+async def _staged(servers: EmbeddedServers) -> AsyncIterator[FaultTestbed]:
     async def broker_port() -> int:
         return servers.rabbit.port
 
@@ -168,17 +170,19 @@ async def _staged(servers: EmbeddedServers) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         cinema = await stack.enter_async_context(open_cinema(servers.amqp_url, servers.mongodb_uri))
         await cinema.client.close()
-        screen = await stack.enter_async_context(open_screen(servers.amqp_url))
-        cinema.client = screen.client
-        shop = Shop(servers.amqp_url)
-        stack.push_async_callback(shop.close)
+        subscriber = await stack.enter_async_context(open_subscriber(servers.amqp_url))
+        cinema.client = subscriber.client
+        publisher = Publisher(servers.amqp_url)
+        stack.push_async_callback(publisher.close)
         store_wire = Proxy(primary_port)
         await stack.enter_async_context(store_wire.opened())
-        stage = Stage(servers, cinema, screen, shop, store_wire)
+        testbed = FaultTestbed(servers, cinema, subscriber, publisher, store_wire)
         for _ in range(WORKERS):
             wire = BrokerWire(broker_port)
             await stack.enter_async_context(wire.opened())
-            stage.posts.append(Post(wire, await stage._launch(wire)))
-        await asyncio.gather(*(post.worker.logged(READY) for post in stage.posts))
-        yield stage
+            testbed.worker_slots.append(WorkerSlot(wire, await testbed._launch(wire)))
+        await asyncio.gather(
+            *(worker_slot.worker.logged(READY) for worker_slot in testbed.worker_slots)
+        )
+        yield testbed
         await cinema.stop_workers()

@@ -1,4 +1,4 @@
-"""The fortress with its users, each of whom may do something less; and how it refuses a worker."""
+"""The users of the secured servers, each with some permission less; and how a worker is refused."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pymongo import AsyncMongoClient
 from tests.acceptance.cinema import Cinema
 from tests.acceptance.client import Client, wipe
 from tests.acceptance.commands import Ended, run_command
-from tests.acceptance.fortress import (
+from tests.acceptance.secured_servers import (
     DATABASE,
     PASSWORD,
     WORKER_PASSWORD,
-    Fortress,
     Permissions,
-    fortress,
+    SecuredServers,
+    secured_servers,
 )
 from worker.broker.permissions import GRANT
 from worker.broker.topology import declare_topology
@@ -31,10 +31,10 @@ Document = dict[str, Any]
 
 CONFIGURE, WRITE, READ = shlex.split(GRANT)[-3:]
 USERS: Final[Mapping[str, Permissions]] = {
-    "usher": (CONFIGURE, WRITE, READ),
+    "service": (CONFIGURE, WRITE, READ),
     "silent": (CONFIGURE, WRITE.replace(r"amq\.default|", ""), READ),
     "no-events": (CONFIGURE, r"^reservations\.dead-letters$", READ),
-    "no-letters": (CONFIGURE, r"^reservations\.events$", READ),
+    "no-dead-letters": (CONFIGURE, r"^reservations\.events$", READ),
     "no-writer": (CONFIGURE, "^$", READ),
     "no-reader": (CONFIGURE, WRITE, "^$"),
     "founder": (r"^reservations\.(events|requests)$", ".*", ".*"),
@@ -44,28 +44,28 @@ SECRETS: Final = (PASSWORD, WORKER_PASSWORD, "dich", "w%rd", "w%25rd")
 
 
 @asynccontextmanager
-async def open_castle() -> AsyncIterator[Fortress]:
-    """Both servers, with a user `usher` that has just the permissions and the role it needs."""
-    async with fortress(USERS) as built:
-        await built.grant_role("usher", PRIVILEGES)
+async def open_secured_servers() -> AsyncIterator[SecuredServers]:
+    """Both servers, with a user `service` that has just the permissions and the role it needs."""
+    async with secured_servers(USERS) as built:
+        await built.grant_role("service", PRIVILEGES)
         yield built
 
 
 @asynccontextmanager
-async def guarded_cinema(castle: Fortress) -> AsyncIterator[Cinema]:
-    """The topology and the collections as an administrator has made them, and the usher."""
-    await wipe(castle.amqp_url())
-    async with await aio_pika.connect(castle.amqp_url()) as connection:
+async def open_secured_cinema(secured: SecuredServers) -> AsyncIterator[Cinema]:
+    """The topology and the collections as an administrator has made them, and the service."""
+    await wipe(secured.amqp_url())
+    async with await aio_pika.connect(secured.amqp_url()) as connection:
         await declare_topology(connection)
-    client = await Client.open(castle.amqp_url())
-    mongo: AsyncMongoClient[Document] = AsyncMongoClient(castle.mongodb_uri(), tz_aware=True)
+    client = await Client.open(secured.amqp_url())
+    mongo: AsyncMongoClient[Document] = AsyncMongoClient(secured.mongodb_uri(), tz_aware=True)
     await mongo.drop_database(DATABASE)
     database = mongo[DATABASE]
     for name in ("movies", "reservations"):
         await database.create_collection(name)
     opened = Cinema(
-        castle.amqp_url("usher", WORKER_PASSWORD),
-        castle.mongodb_uri("usher", WORKER_PASSWORD),
+        secured.amqp_url("service", WORKER_PASSWORD),
+        secured.mongodb_uri("service", WORKER_PASSWORD),
         database,
         client,
     )

@@ -52,7 +52,7 @@ class Certificates:
 
 
 @dataclass(frozen=True)
-class Fortress:
+class SecuredServers:
     """Both servers, and their addresses for whoever has a name and a password."""
 
     mongo: EmbeddedMongo
@@ -134,16 +134,16 @@ def _rabbit_config(
     }
 
 
-async def _enthrone(fortress: Fortress) -> None:
+async def _secure_mongo(secured_servers: SecuredServers) -> None:
     """An administrator in MongoDB; from then on nothing without TLS and a password."""
-    async with fortress.mongo.members[0].admin() as admin:
+    async with secured_servers.mongo.members[0].admin() as admin:
         await admin.command("createUser", ADMINISTRATOR, pwd=PASSWORD, roles=["root"])
-    await fortress.mongo.stop()
-    files = fortress.certificates
+    await secured_servers.mongo.stop()
+    files = secured_servers.certificates
     key_file = files.server.with_name("members.key")
     key_file.touch(mode=0o600)
     key_file.write_text(secrets.token_hex(32))
-    fortress.mongo.secure(
+    secured_servers.mongo.secure(
         [
             *("--auth", "--keyFile", str(key_file), "--tlsMode", "requireTLS"),
             *("--tlsCertificateKeyFile", str(files.server), "--tlsCAFile", str(files.authority)),
@@ -156,11 +156,11 @@ async def _enthrone(fortress: Fortress) -> None:
             "password": PASSWORD,
         },
     )
-    await fortress.mongo.start()
+    await secured_servers.mongo.start()
 
 
 @asynccontextmanager
-async def fortress(users: Mapping[str, Permissions]) -> AsyncIterator[Fortress]:
+async def secured_servers(users: Mapping[str, Permissions]) -> AsyncIterator[SecuredServers]:
     """Start both and secure both, with these users of RabbitMQ; and stop both at the end."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -169,7 +169,7 @@ async def fortress(users: Mapping[str, Permissions]) -> AsyncIterator[Fortress]:
         definitions = folder / "definitions.json"
         definitions.write_text(json.dumps(_definitions(users)))
         config = _rabbit_config(tls_port, certificates, definitions)
-        built = Fortress(
+        built = SecuredServers(
             mongo=EmbeddedMongo(folder / "mongodb"),
             rabbit=EmbeddedRabbit(folder / "rabbitmq", config=config),
             tls_port=tls_port,
@@ -178,7 +178,7 @@ async def fortress(users: Mapping[str, Permissions]) -> AsyncIterator[Fortress]:
 
         async def secured_mongo() -> None:
             await built.mongo.start()
-            await _enthrone(built)
+            await _secure_mongo(built)
 
         try:
             await together(secured_mongo(), built.rabbit.start())
