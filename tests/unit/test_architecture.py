@@ -1,4 +1,4 @@
-"""Dependencies point down: what may import what, held by reading the imports of every file."""
+"""Dependencies point down, and files stay small: held by reading every file."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ LEVELS: Final = (
 
 LINES_MAX: Final = 300
 FUNCTION_LINES_MAX: Final = 40
+TEST_NAME_CHARACTERS_MAX: Final = 62
+FUNCTION: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def module_of(path: Path) -> str:
@@ -181,9 +183,23 @@ def test_a_file_has_a_docstring_and_no_more_than_300_lines(path: Path) -> None:
 @every(SOURCES + TESTS)
 def test_a_function_has_no_more_than_40_lines(path: Path) -> None:
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
+        if isinstance(node, FUNCTION) and node.end_lineno:
             lines = node.end_lineno - node.lineno + 1
             documented = node.body[0].end_lineno if ast.get_docstring(node) else node.lineno
             assert lines - ((documented or node.lineno) - node.lineno) <= FUNCTION_LINES_MAX, (
                 node.name
             )
+
+
+@every([path for path in SOURCES if path.name == "__init__.py" and len(path.parts) > 2])
+def test_a_package_says_what_it_refuses_to_know(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse((ROOT / path).read_text())) or ""
+    assert "refuses" in docstring.lower()
+
+
+@every(TESTS)
+def test_the_name_of_a_test_has_no_more_than_62_characters(path: Path) -> None:
+    functions = ast.walk(ast.parse((ROOT / path).read_text()))
+    names = [node.name for node in functions if isinstance(node, FUNCTION)]
+    tests = [name for name in names if name.startswith("test_")]
+    assert [name for name in tests if len(name) > TEST_NAME_CHARACTERS_MAX] == []
