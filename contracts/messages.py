@@ -37,9 +37,14 @@ STRUCTURED_CLOUD_EVENT: Final = "application/cloudevents+json"
 """CloudEvents 1.0, JSON format, section 3: an envelope with the request in ``data``."""
 
 _SHOWN_CHARACTERS_MAX: Final = 100
+_HOURS_AND_MINUTES: Final = r"([01]\d|2[0-3]):[0-5]\d"
 _RFC3339: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII
+    rf"\d{{4}}-\d\d-\d\d[Tt]{_HOURS_AND_MINUTES}:[0-5]\d(\.\d+)?([Zz]|[+-]{_HOURS_AND_MINUTES})",
+    re.ASCII,
 )
+"""RFC 3339, section 5.6, without leap seconds, which Python lacks. Every number has its bounds
+here, as what else ``fromisoformat`` takes differs between versions of Python: since 3.14 it reads
+24:00:00, and one request would have two answers."""
 
 Outcome = Literal["confirmed", "rejected"]
 RejectionReason = Literal[
