@@ -181,7 +181,8 @@ class EmbeddedRabbit:
             # Names relative to the folder are safe from what its own path may hold: a colon would
             # separate plugin folders, a bracket would be a pattern of configuration files. Some of
             # these do not exist, which is the point: the ones in /etc are not read then.
-            "RABBITMQ_MNESIA_BASE": "data",
+            # RabbitMQ 4.0 stops at its start unless this one is absolute; it is no pattern.
+            "RABBITMQ_MNESIA_BASE": str(self._folder / "data"),
             "RABBITMQ_LOG_BASE": ".",
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_LOG": "info,-color",
