@@ -127,7 +127,8 @@ def test_a_body_whose_request_id_breaks_its_rule_cannot_be_read(value: object) -
 
 
 def test_a_body_without_a_request_id_cannot_be_read() -> None:
-    assert "requestId is required" in detail(read_request(without("requestId")))
+    rule = "1 to 64 characters of A-Z a-z 0-9 . _ : -"
+    assert detail(read_request(without("requestId"))) == f"requestId is required: {rule}"
 
 
 def test_an_invalid_request_keeps_its_valid_fields_and_says_what_the_others_take() -> None:
@@ -209,6 +210,7 @@ def test_json_that_is_no_object_cannot_be_read(text: bytes) -> None:
 
 
 def test_a_body_may_have_64_kib_and_no_byte_more() -> None:
+    assert BODY_BYTES_MAX == 65_536
     padding = BODY_BYTES_MAX - len(body(comment=""))
     assert isinstance(read_request(body(comment="x" * padding)), ReservationRequest)
     assert str(BODY_BYTES_MAX) in detail(read_request(body(comment="x" * (padding + 1))))
