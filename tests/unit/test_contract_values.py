@@ -57,6 +57,12 @@ def test_what_a_request_does_not_have_is_not_written() -> None:
     )
 
 
+def test_a_request_that_does_not_expire_says_so() -> None:
+    read = read_request(json.dumps(VALID).encode())
+    assert isinstance(read, ReservationRequest)
+    assert read.expires_at is None
+
+
 @pytest.mark.parametrize("field", ["request_id", "movie_id"])
 def test_an_id_is_text_and_never_bytes(field: str) -> None:
     values = {"request_id": "r1", "movie_id": "heat", "time_slot_id": 1, "number_of_people": 2}
@@ -114,7 +120,7 @@ def test_a_missing_field_is_always_put_in_the_same_words(field: str) -> None:
     assert read.errors == (FieldProblem(field=field, problem=f"is required: {RULES[field]}"),)
 
 
-def test_a_value_of_100_characters_is_shown_and_a_longer_one_is_cut() -> None:
+def test_a_value_of_more_than_100_characters_is_cut() -> None:
     whole, cut = (read_invalid(expiresAt="x" * length).errors[0].problem for length in (98, 99))
     text = '"' + 99 * "x" + '"'
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
