@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+import random
 import resource
 import signal
 import sys
@@ -42,7 +43,7 @@ PYTEST: Final = (
     *("--hypothesis-profile", PROFILE),
 )
 MEMORY_BYTES_MAX: Final = 4 << 30
-WALL_SECONDS_MIN: Final = 60
+WALL_SECONDS_MIN: Final = 15
 """A mutant that waits for ever uses no processor, and other processes may slow this one down."""
 
 
@@ -112,15 +113,17 @@ def _run_tests(task: Task) -> int:
         _limit(task.processor_seconds)
     if task.mutant is not None:
         sys.meta_path.insert(0, _MutantFinder(task.mutant))
+    random.seed(0)  # For the waits between retries, which tenacity draws.
     return int(pytest.main([*PYTEST, *task.tests]))
 
 
 def _limit(processor_seconds: float) -> None:
     """End this process when it takes many times as long as it should."""
-    seconds = ceil(5 + 4 * processor_seconds)
+    seconds = ceil(3 + 3 * processor_seconds)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
-    signal.alarm(WALL_SECONDS_MIN + 4 * seconds)
+    if sys.platform == "linux":  # macOS refuses any such limit.
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+    signal.alarm(WALL_SECONDS_MIN + ceil(4 * processor_seconds))
 
 
 class _MutantFinder(MetaPathFinder):

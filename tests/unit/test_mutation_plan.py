@@ -8,7 +8,7 @@ from typing import Final
 from tests.mutation.plan import Change, as_entries, difference, read_equivalent, read_plan
 from tests.unit.test_architecture import ROOT, SOURCES
 
-PACKAGES: Final = ("worker/rules",)
+PACKAGES: Final = ("contracts", "worker/rules", "worker/service")
 KILLED: Final = Change("a.py", "f", "x + 1", "x - 1")
 SURVIVOR: Final = Change("a.py", "g", "'x' if y else z", "z")
 ELSEWHERE: Final = Change("b.py", "h", "x", "y")
