@@ -148,7 +148,7 @@ def test_what_has_no_outcome_is_dead_lettered_as_it_arrived(
 
 def test_no_fault_is_so_long_that_its_text_would_not_fit_in_a_header() -> None:
     letter = only(announcement(DELIVERY, UnreadableRequest("x" * 100_000)))
-    assert letter.headers["x-reservation-error-detail"] == "x" * 1000
+    assert len(letter.headers["x-reservation-error-detail"]) <= 1000
 
 
 def test_the_same_outcome_is_the_same_event_however_often_and_for_whichever_delivery() -> None:

@@ -71,11 +71,6 @@ def test_conflicts_make_more_partitions_and_quiet_makes_fewer() -> None:
     assert contention.partition_count == PARTITIONS_MAX
     contention.note_commit()
     assert contention.partition_count == PARTITIONS_MAX // 2
-    for _ in range(QUIET_COMMITS - 1):
-        contention.note_commit()
-    assert contention.partition_count == PARTITIONS_MAX // 2
-    contention.note_commit()
-    assert contention.partition_count == PARTITIONS_MAX // 4
     for _ in range(10 * QUIET_COMMITS):
         contention.note_commit()
     assert contention.partition_count == 1
@@ -88,6 +83,20 @@ def test_a_conflict_starts_the_quiet_time_anew() -> None:
     contention.note_conflict([ask()])
     contention.note_commit()
     assert contention.partition_count == PARTITIONS_MAX
+
+
+def test_each_halving_of_the_partitions_takes_a_quiet_time() -> None:
+    requests = [ask(movie=str(number)) for number in range(500)]
+    contention = after_conflicts(9)
+    counts = []
+    for _ in range(2 * QUIET_COMMITS):
+        contention.note_commit()
+        counts.append(len(contention.partition(requests)))
+    assert counts == [
+        *[PARTITIONS_MAX] * (QUIET_COMMITS - 1),
+        *[PARTITIONS_MAX // 2] * QUIET_COMMITS,
+        PARTITIONS_MAX // 4,
+    ]
 
 
 def test_a_small_batch_has_no_partitions() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import math
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ from contracts import (
     InvalidRequest,
     OutcomeEvent,
     ReservationRequest,
+    UnreadableRequest,
     read_request,
 )
 from tests.unit.values import NOW, ask
@@ -61,6 +64,13 @@ def test_a_request_that_does_not_expire_says_so() -> None:
     read = read_request(json.dumps(VALID).encode())
     assert isinstance(read, ReservationRequest)
     assert read.expires_at is None
+
+
+def test_nan_is_refused_in_base64_too() -> None:
+    data = base64.b64encode(json.dumps({**VALID, "x": math.nan}).encode()).decode()
+    event = json.dumps({"specversion": "1.0", "data_base64": data}).encode()
+    read = read_request(event, "application/cloudevents+json")
+    assert isinstance(read, UnreadableRequest)
 
 
 @pytest.mark.parametrize("field", ["request_id", "movie_id"])

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from contracts import UnreadableRequest
 from tests.unit.fakes import VirtualTime
 from tests.unit.world import World, delivery
 from worker.broker.messages import ATTEMPTS_MAX, Delivery
+from worker.service.announcement import announcement
 from worker.service.pipeline import REFUSED_PUBLISH_WAIT_SECONDS
 
 
@@ -62,3 +64,8 @@ async def test_a_dead_letter_says_how_often_it_was_delivered() -> None:
     (dead_letter,) = world.published
     detail = dead_letter.headers["x-reservation-error-detail"]
     assert detail.startswith(f"delivered {ATTEMPTS_MAX} times")
+
+
+def test_the_detail_of_a_dead_letter_has_1000_characters_at_most() -> None:
+    (dead_letter,) = announcement(delivery(1), UnreadableRequest("x" * 1001))
+    assert dead_letter.headers["x-reservation-error-detail"] == "x" * 1000
