@@ -20,8 +20,11 @@ endif
 # For `make fuzz` alone; it exists only for Linux on x86-64.
 FUZZER := atheris==3.0.0
 
+# For `make mutants` alone, which needs the operators of mutmut and nothing that they do not import.
+MUTATOR := mutmut==3.8.1 libcst==1.9.0
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate bench faults fuzz lint format clean
+.PHONY: help setup demo test simulate bench faults fuzz mutants lint format clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +51,11 @@ fuzz: setup ## a coverage-guided fuzzer over what others send (ARGS="--seconds 3
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet \
 		--no-input --disable-pip-version-check $(FUZZER)
 	nice -n 19 $(BIN)/python -m tests.fuzz $(ARGS)
+
+mutants: $(INSTALLED) ## change the code place by place: do the tests notice? (ARGS=--help)
+	@$(BIN)/python -c 'import libcst, mutmut' 2>/dev/null || $(BIN)/python -m pip install --quiet \
+		--no-input --disable-pip-version-check --no-deps $(MUTATOR)
+	nice -n 19 $(BIN)/python -m tests.mutation $(ARGS)
 
 lint: $(INSTALLED) ## check the code with ruff and mypy
 	$(BIN)/python -m ruff check

@@ -89,6 +89,20 @@ def test_a_conflict_starts_the_quiet_time_anew() -> None:
     assert partition_count(contention) == PARTITIONS_MAX
 
 
+def test_each_halving_of_the_partitions_takes_a_quiet_time() -> None:
+    requests = [ask(movie=str(number)) for number in range(500)]
+    contention = after_conflicts(9)
+    counts = []
+    for _ in range(2 * QUIET_COMMITS):
+        contention.note_commit()
+        counts.append(len(contention.partition(requests)))
+    assert counts == [
+        *[PARTITIONS_MAX] * (QUIET_COMMITS - 1),
+        *[PARTITIONS_MAX // 2] * QUIET_COMMITS,
+        PARTITIONS_MAX // 4,
+    ]
+
+
 def test_a_small_batch_has_no_partitions() -> None:
     requests = [ask(movie=str(number)) for number in range(2 * REQUESTS_PER_PARTITION_MIN - 1)]
     assert len(after_conflicts(9).partition(requests)) == 1
@@ -110,7 +124,7 @@ def test_others_have_a_turn_at_movies_until_it_is_quiet() -> None:
         turns.append(contention.turn_seconds([ask(movie="alien"), ask()]))
         contention.note_commit()
     assert all(0 < seconds <= 2 * TURN_SECONDS for seconds in turns)
-    assert len(set(turns)) > 1
+    assert min(turns) < TURN_SECONDS < max(turns) < 0.1
     assert contention.turn_seconds([ask()]) == 0
 
 

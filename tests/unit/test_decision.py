@@ -103,9 +103,14 @@ RECORDED: Final = {
     "a valid body after an invalid expiry is other content": Row(
         [ask()], ["reused"], [found_invalid(faulty(field="expiresAt"))]
     ),
-    "another invalid value is other content": Row(
-        [faulty(held="1001")], ["reused"], [found_invalid(faulty(held="0"))]
-    ),
+    **{
+        f"another invalid {field} is other content": Row(
+            [faulty(field=field, held="1001")],
+            ["reused"],
+            [found_invalid(faulty(field=field, held="0"))],
+        )
+        for field in ("movieId", "timeSlotId", "numberOfPeople")
+    },
     "another invalid field is other content": Row(
         [faulty(field="timeSlotId")], ["reused"], [found_invalid(faulty())]
     ),

@@ -53,6 +53,34 @@ async def test_a_partition_that_lost_is_tried_again_after_the_others(
     assert virtual_time.slept_seconds == []
 
 
+async def test_one_of_two_partitions_is_tried_after_the_other() -> None:
+    store = store_of_movies()
+    store.failures = deque([Conflict()])
+    recorder = Recorder(store, chance=random.Random(1))
+    recorder.contention.note_conflict([])
+    await record(recorder, BATCH)
+    first, other, again = store.tried
+    assert first == again
+    assert sorted(first + other) == sorted(request.request_id for request in BATCH)
+
+
+async def test_a_partition_that_loses_again_is_not_postponed_again(
+    virtual_time: VirtualTime,
+) -> None:
+    store = store_of_movies()
+    store.failures = deque([Conflict()])
+
+    async def lose_the_last_one_again() -> None:
+        if len(store.tried) == PARTITIONS_MAX + 1:
+            store.failures.append(Conflict())
+
+    store.between = lose_the_last_one_again
+    await record(recorder_with_partitions(store), BATCH)
+    assert len(store.tried) == PARTITIONS_MAX + 2
+    assert store.tried[0] == store.tried[-2] == store.tried[-1]
+    assert len(virtual_time.slept_seconds) == 1
+
+
 async def test_an_outage_is_waited_for_in_the_partition_that_met_it(
     virtual_time: VirtualTime,
 ) -> None:
