@@ -96,11 +96,11 @@ def _booked(booking: Booking) -> Movie:
 
 async def record(recorder: Recorder, requests: Sequence[Request]) -> list[Decision]:
     """Record the outcomes of a batch, attempt by attempt, as the pipeline does."""
-    recording = recorder.recording(requests)
-    async for attempt in recording:
+    attempts = recorder.attempts(requests)
+    async for attempt in attempts:
         with attempt:
             await attempt.commit(attempt.decide(await attempt.read()))
-    return recording.decisions
+    return attempts.decisions
 
 
 REAL_SLEEP: Final = asyncio.sleep

@@ -13,7 +13,7 @@ from tests.unit.values import ask, faulty
 from worker.errors import Conflict, Refused, StoreUnusable, WorkerError
 from worker.rules.decision import Request
 from worker.service.contention import (
-    BATCH_ATTEMPTS,
+    CONFLICT_ATTEMPTS,
     LOSING_STREAK,
     ONE_MOVIE_SECONDS,
     OUTAGE_SECONDS,
@@ -168,14 +168,14 @@ NEXT_STEPS: Final[dict[str, tuple[WorkerError, Tried, NextStep]]] = {
     "a refusal for one movie": (Refused(), Tried(ONE, REFUSED_ATTEMPTS), NextStep.HALVE),
     "one request refused": (Refused(), Tried([ask()], REFUSED_ATTEMPTS), NextStep.GIVE_UP),
     "a refusal in a partition": (Refused(), Tried(MANY, is_postponable=True), NextStep.POSTPONE),
-    "a conflict": (Conflict(), Tried(MANY, BATCH_ATTEMPTS - 1), NextStep.TRY_AGAIN),
-    "a conflict again and again": (Conflict(), Tried(MANY, BATCH_ATTEMPTS), NextStep.HALVE),
+    "a conflict": (Conflict(), Tried(MANY, CONFLICT_ATTEMPTS - 1), NextStep.TRY_AGAIN),
+    "a conflict again and again": (Conflict(), Tried(MANY, CONFLICT_ATTEMPTS), NextStep.HALVE),
     "a conflict for one movie": (
-        *(Conflict(), Tried(ONE, 9 * BATCH_ATTEMPTS, ONE_MOVIE_SECONDS - 1)),
+        *(Conflict(), Tried(ONE, 9 * CONFLICT_ATTEMPTS, ONE_MOVIE_SECONDS - 1)),
         NextStep.TRY_AGAIN,
     ),
     "every race for one movie lost": (
-        *(Conflict(), Tried(ONE, 9 * BATCH_ATTEMPTS, ONE_MOVIE_SECONDS)),
+        *(Conflict(), Tried(ONE, 9 * CONFLICT_ATTEMPTS, ONE_MOVIE_SECONDS)),
         NextStep.HAND_BACK,
     ),
     "a conflict in a partition": (Conflict(), Tried(ONE, is_postponable=True), NextStep.POSTPONE),

@@ -14,7 +14,7 @@ from tests.unit.values import ask, movie
 from tests.unit.world import World, delivery
 from worker.broker.messages import Delivery
 from worker.errors import Conflict, Refused, WorkerError
-from worker.service.contention import BATCH_ATTEMPTS, REFUSED_ATTEMPTS
+from worker.service.contention import CONFLICT_ATTEMPTS, REFUSED_ATTEMPTS
 from worker.service.recording import Recorder
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
@@ -30,7 +30,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int, str]]:
 @pytest.mark.parametrize(
     ("failure", "attempts", "level"),
     [
-        (Conflict("late"), BATCH_ATTEMPTS, logging.INFO),
+        (Conflict("late"), CONFLICT_ATTEMPTS, logging.INFO),
         (Refused("no"), REFUSED_ATTEMPTS, logging.WARNING),
     ],
 )

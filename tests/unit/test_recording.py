@@ -18,7 +18,7 @@ from worker.errors import Conflict, Refused, StoreUnusable, WorkerError
 from worker.rules.decision import Decision, Request, Undecidable
 from worker.rules.snapshot import Malformed, TimeSlot
 from worker.service.contention import (
-    BATCH_ATTEMPTS,
+    CONFLICT_ATTEMPTS,
     LOSING_STREAK,
     ONE_MOVIE_SECONDS,
     OUTAGE_SECONDS,
@@ -129,16 +129,16 @@ async def test_a_retry_is_logged_with_its_cause_before_it_waits(
 
 
 async def test_a_batch_that_keeps_losing_races_is_halved() -> None:
-    store = store_with_room(failures=deque([Conflict()] * BATCH_ATTEMPTS))
+    store = store_with_room(failures=deque([Conflict()] * CONFLICT_ATTEMPTS))
     requests = [ask("a"), ask("b", movie="alien"), ask("c"), ask("d", movie="alien")]
     expected = ["confirmed", "rejected"] * 2
     assert outcomes(await record(recorder_of(store), requests)) == expected
-    assert store.tried[BATCH_ATTEMPTS:] == [["a", "b"], ["c", "d"]]
+    assert store.tried[CONFLICT_ATTEMPTS:] == [["a", "b"], ["c", "d"]]
 
 
 async def test_a_batch_for_one_movie_is_not_halved_for_losing_races() -> None:
     """Two halves would want the same movie again, and one commit would become two."""
-    store = store_with_room(failures=deque([Conflict()] * 5 * BATCH_ATTEMPTS))
+    store = store_with_room(failures=deque([Conflict()] * 5 * CONFLICT_ATTEMPTS))
     requests = [ask(name) for name in "abcd"]
     assert outcomes(await record(recorder_of(store), requests)) == ["confirmed"] * 4
     assert {tuple(tried) for tried in store.tried} == {tuple("abcd")}
@@ -196,7 +196,7 @@ async def test_decisions_keep_the_order_of_the_requests_when_halved() -> None:
 
 
 async def test_a_lone_request_may_lose_more_races_than_a_batch(virtual_time: VirtualTime) -> None:
-    store = store_with_room(failures=deque([Conflict()] * 10 * BATCH_ATTEMPTS))
+    store = store_with_room(failures=deque([Conflict()] * 10 * CONFLICT_ATTEMPTS))
     assert outcomes(await record(recorder_of(store), [ask()])) == ["confirmed"]
     assert max(virtual_time.slept_seconds) <= LONGEST_WAIT_SECONDS
 
@@ -212,7 +212,7 @@ async def test_a_lone_request_that_loses_every_race_is_handed_back(
 
 
 async def test_a_batch_is_held_through_an_outage_and_not_halved(virtual_time: VirtualTime) -> None:
-    store = store_with_room(failures=deque([StoreUnusable()] * 3 * BATCH_ATTEMPTS))
+    store = store_with_room(failures=deque([StoreUnusable()] * 3 * CONFLICT_ATTEMPTS))
     assert outcomes(await record(recorder_of(store), [ask("a"), ask("b")])) == ["confirmed"] * 2
     assert {tuple(tried) for tried in store.tried} == {("a", "b")}
     assert 0 < virtual_time.now_seconds < OUTAGE_SECONDS

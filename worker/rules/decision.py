@@ -54,7 +54,7 @@ class Decided:
 
 
 @dataclass(slots=True)
-class _Room:
+class _SeatsLeft:
     """The seats left in one movie while its batch is being decided."""
 
     movie: Movie
@@ -81,8 +81,8 @@ def decide(requests: Sequence[Request], snapshot: Snapshot, now: datetime) -> De
 
     ``now`` is the time of every decision of the batch.
     """
-    rooms = {
-        movie_id: _Room(movie)
+    seats_left = {
+        movie_id: _SeatsLeft(movie)
         for movie_id, movie in snapshot.movies.items()
         if isinstance(movie, Movie)
     }
@@ -96,31 +96,31 @@ def decide(requests: Sequence[Request], snapshot: Snapshot, now: datetime) -> De
         elif (malformed := _malformed(request, snapshot)) is not None:
             decisions.append(Undecidable(malformed.detail))
         else:
-            outcome = _first_outcome(request, rooms.get(request.movie_id or ""), now)
+            outcome = _first_outcome(request, seats_left.get(request.movie_id or ""), now)
             recorded[request.request_id] = outcome
             decisions.append(outcome)
     return Decided(
         decisions=decisions,
         outcomes=list(recorded.values()),
-        bookings=[Booking(room.movie, room.people) for room in rooms.values() if room.people],
+        bookings=[Booking(left.movie, left.people) for left in seats_left.values() if left.people],
     )
 
 
-def _first_outcome(request: Request, room: _Room | None, now: datetime) -> OutcomeEvent:
+def _first_outcome(request: Request, left: _SeatsLeft | None, now: datetime) -> OutcomeEvent:
     """The contract's reasons in their order: the first that holds is the reason."""
     if isinstance(request, InvalidRequest):
         return _outcome(request, "invalid_request", now)
-    if room is None:
+    if left is None:
         return _outcome(request, "unknown_movie", now)
-    seats = room.seats_available(request.time_slot_id)
+    seats = left.seats_available(request.time_slot_id)
     if seats is None:
-        return _outcome(request, "unknown_time_slot", now, room.version)
+        return _outcome(request, "unknown_time_slot", now, left.version)
     if request.expires_at is not None and now > request.expires_at:
-        return _outcome(request, "expired", now, room.version, seats)
+        return _outcome(request, "expired", now, left.version, seats)
     if request.number_of_people > seats:
-        return _outcome(request, "sold_out", now, room.version, seats)
-    room.take(request.time_slot_id, request.number_of_people)
-    return _outcome(request, None, now, room.version, seats - request.number_of_people)
+        return _outcome(request, "sold_out", now, left.version, seats)
+    left.take(request.time_slot_id, request.number_of_people)
+    return _outcome(request, None, now, left.version, seats - request.number_of_people)
 
 
 def _outcome(

@@ -37,12 +37,12 @@ TURNS_AFTER_CONFLICT: Final = 8
 LOSING_STREAK: Final = 25
 """Conflicts in a row after which the winner may well be a transaction whose worker is dead."""
 
-BATCH_ATTEMPTS: Final = 8
-"""For a batch that wants several movies, before it is halved."""
+CONFLICT_ATTEMPTS: Final = 8
+"""Attempts, with the first, after which a batch that conflicts over several movies is halved."""
 ONE_MOVIE_SECONDS: Final = 30
 """For a batch that wants one movie. Halving it would only make more commits for the same movie, so
-it is tried a thousand times, and for far less time than the broker's consumer timeout. Requests
-that lose all these races are not at fault: they are handed back, and not dead-lettered."""
+it is tried about a thousand times, and for far less time than the broker's consumer timeout.
+Requests that lose all these races are not at fault: they are handed back, and not dead-lettered."""
 REFUSED_ATTEMPTS: Final = 3
 """A refusal is nearly always final; another writer that changes the movie can lift it."""
 OUTAGE_SECONDS: Final = 600
@@ -101,7 +101,7 @@ def next_step(failure: WorkerError, tried: Tried, *, is_stopping: bool = False) 
             is_over = tried.seconds >= ONE_MOVIE_SECONDS
             return NextStep.HAND_BACK if is_over else NextStep.TRY_AGAIN
         case Conflict():
-            return NextStep.TRY_AGAIN if tried.attempts < BATCH_ATTEMPTS else NextStep.HALVE
+            return NextStep.TRY_AGAIN if tried.attempts < CONFLICT_ATTEMPTS else NextStep.HALVE
     raise failure
 
 

@@ -1,8 +1,9 @@
 """Collect, read, decide, commit, announce, settle: what happens to a request, in that order only.
 
-A request is acknowledged only when its outcome is committed and its event confirmed, so a crash at
-any point leaves it with the broker, which delivers it again; the ledger then has its outcome. The
-input queue is the redo log. This module is asyncio only: it knows no driver and no socket.
+A request is acknowledged only when the broker has confirmed its answer: the event of a committed
+outcome, or a dead letter. So a crash at any point leaves it with the broker, which delivers it
+again; the ledger then has its outcome, if there is one. The input queue is the redo log. This
+module is asyncio only: it knows no driver and no socket.
 """
 
 from __future__ import annotations
@@ -83,19 +84,20 @@ class Pipeline:
 
         The next batch is committed while the last one is announced. That is all the concurrency
         there is, and it keeps the events of a movie in the order of its versions. Raises, in an
-        exception group, StoreUnusable or SessionLost; nothing is settled by that.
+        exception group, StoreUnusable or SessionLost. Neither settles anything.
         """
         async with asyncio.TaskGroup() as tasks:
-            announcing = tasks.create_task(asyncio.sleep(0))
+            announcing = tasks.create_task(asyncio.sleep(0))  # There is nothing to announce yet.
             try:
                 while batch := await self._collect():
-                    recording = self._recorder.recording(batch.requests())
-                    async for attempt in recording:
+                    attempts = self._recorder.attempts(batch.requests())
+                    # For each part of the batch, and again after each failure, which it swallows.
+                    async for attempt in attempts:
                         with attempt:
                             snapshot = await attempt.read()
                             decided = attempt.decide(snapshot)
                             await attempt.commit(decided)
-                    answers = await self._answers(batch, recording.decisions)
+                    answers = await self._answers(batch, attempts.decisions)
                     await announcing
                     announcing = tasks.create_task(self._announce_and_settle(batch, answers))
             except StoreUnusable:
@@ -111,14 +113,15 @@ class Pipeline:
     async def _answers(self, batch: _Batch, decisions: Sequence[Decision]) -> list[Answer]:
         """An answer for each delivery, in order; every outcome among them is in the ledger."""
         decided = iter(decisions)
-        return [
-            content
-            if isinstance(content, UnreadableRequest)
-            else await self._give_up(delivery, content)
-            if delivery.is_exhausted
-            else next(decided)
-            for delivery, content in zip(batch.deliveries, batch.contents, strict=True)
-        ]
+        answers: list[Answer] = []
+        for delivery, content in zip(batch.deliveries, batch.contents, strict=True):
+            if isinstance(content, UnreadableRequest):
+                answers.append(content)
+            elif delivery.is_exhausted:
+                answers.append(await self._give_up(delivery, content))
+            else:
+                answers.append(next(decided))
+        return answers
 
     async def _give_up(self, delivery: Delivery, request: Request) -> Answer:
         """The answer to a delivery that has failed too often for another attempt."""

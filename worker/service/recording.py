@@ -41,7 +41,8 @@ log: Final = logging.getLogger(__name__)
 FIRST_WAIT_SECONDS: Final = 0.003
 LONGEST_WAIT_SECONDS: Final = 0.02
 """About two commits. A loser that waits longer meets the same winner again: with waits of up to
-half a second, two workers on one movie kept each other's requests waiting for a second and more."""
+half a second, two workers on one movie kept each other's requests waiting for more than a
+second."""
 OUTAGE_WAIT_SECONDS: Final = 2
 
 
@@ -81,9 +82,9 @@ class Recorder:
         self.tally = Tally()
         self._clock = clock
 
-    def recording(self, requests: Sequence[Request]) -> Recording:
-        """The way of these requests into the ledger."""
-        return Recording(self, requests)
+    def attempts(self, requests: Sequence[Request]) -> Attempts:
+        """The attempts that record the outcomes of these requests."""
+        return Attempts(self, requests)
 
     async def earlier_answer(self, request: Request) -> OutcomeEvent | Reused | None:
         """What answers the request already, if anything does; raises StoreUnusable."""
@@ -124,11 +125,13 @@ class _Part:
         )
 
 
-class Recording:
+class Attempts:
     """The attempts that record one batch: iterate over them until each request has a decision.
 
-    Raises StoreUnusable while iterating when MongoDB stays away for too long, or when requests for
-    one movie lose every race; what was recorded is then known to the ledger alone.
+    There is one attempt for each part of the batch, and another one after each failure. Raises
+    StoreUnusable while iterating when MongoDB stays away for too long, or when requests for one
+    movie lose every race. Parts that were committed by then stay in the ledger; their requests are
+    delivered again, and answered from it.
     """
 
     def __init__(self, recorder: Recorder, requests: Sequence[Request]) -> None:
@@ -152,10 +155,10 @@ class Recording:
                 async for attempt in self._retrying(part):
                     yield Attempt(self._recorder, self, part, attempt)
             except (CommitError, StoreUnusable) as failure:
-                await self._after(failure, part, waiting)
+                await self._act_on(failure, part, waiting)
 
-    def note(self, part: _Part, decisions: Sequence[Decision]) -> None:
-        """Keep the decisions about a part, which are recorded as far as they are outcomes."""
+    def keep(self, part: _Part, decisions: Sequence[Decision]) -> None:
+        """Keep the decisions of a part; those that are outcomes have been committed."""
         self._decisions.update(zip(part.positions, decisions, strict=True))
 
     def _parts(self) -> list[_Part]:
@@ -167,8 +170,8 @@ class Recording:
             for positions in partitions
         ]
 
-    async def _after(self, failure: WorkerError, part: _Part, waiting: deque[_Part]) -> None:
-        """Do what follows once the same requests are not simply tried again."""
+    async def _act_on(self, failure: WorkerError, part: _Part, waiting: deque[_Part]) -> None:
+        """Postpone, halve, give up or hand back a part that is not tried again as it is."""
         size = len(part.requests)
         match part.next_step:
             case NextStep.POSTPONE:
@@ -176,14 +179,14 @@ class Recording:
                 waiting.append(replace(part, is_postponable=False))
             case NextStep.HALVE:
                 level = logging.WARNING if isinstance(failure, Refused) else logging.INFO
-                _log(level, failure, f"a batch of {size} requests keeps failing and is halved")
+                _log(level, failure, f"{size} requests keep failing together and are halved")
                 waiting.extendleft(reversed(part.halves()))
             case NextStep.GIVE_UP:
-                # It may have an outcome already, and be refused for what its movie is by now.
+                # It may have an outcome from before its movie became what MongoDB refuses now.
                 answer = await self._recorder.earlier_answer(part.requests[0])
                 refusal = Undecidable(f"MongoDB refuses to store the outcome: {failure}")
-                self.note(part, [answer or refusal])
-            case _ if isinstance(failure, Conflict):
+                self.keep(part, [answer or refusal])
+            case NextStep.HAND_BACK if isinstance(failure, Conflict):
                 raise StoreUnusable(f"lost every race for one movie: {failure}") from failure
             case _:
                 raise failure
@@ -192,12 +195,14 @@ class Recording:
         race = wait_random_exponential(FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
         outage = wait_random_exponential(FIRST_WAIT_SECONDS, OUTAGE_WAIT_SECONDS)
         return AsyncRetrying(
-            retry=partial(self._is_tried_again, part),
+            # As soon as this says no, the last failure is raised as it was.
+            retry=partial(self._choose_next_step, part),
             wait=lambda state: (outage if _is_outage(state) else race)(state),
             before_sleep=self._before_retry,
         )
 
-    def _is_tried_again(self, part: _Part, state: RetryCallState) -> bool:
+    def _choose_next_step(self, part: _Part, state: RetryCallState) -> bool:
+        """Choose what follows from the last attempt; whether that is to try the same again."""
         failure = _failure(state)
         if not isinstance(failure, WorkerError):
             return False
@@ -216,14 +221,14 @@ class Recording:
 class Attempt:
     """One attempt at a part of a batch: read, decide and commit, in this order.
 
-    A context manager: a failure inside it ends the attempt, and the recording does what follows.
+    A context manager: a failure inside it ends the attempt, and the attempts go on from there.
     """
 
     def __init__(
-        self, recorder: Recorder, recording: Recording, part: _Part, attempt: AttemptManager
+        self, recorder: Recorder, attempts: Attempts, part: _Part, attempt: AttemptManager
     ) -> None:
         self._recorder = recorder
-        self._recording = recording
+        self._attempts = attempts
         self._part = part
         self._attempt = attempt
 
@@ -260,7 +265,7 @@ class Attempt:
         except Conflict:
             await self._recorder.note_conflict(self._part.requests)
             raise
-        self._recording.note(self._part, decided.decisions)
+        self._attempts.keep(self._part, decided.decisions)
 
     async def _require_no_outcomes(self, decisions: Sequence[Decision]) -> None:
         """Raises Conflict if a request that cannot be decided has an outcome after all.
