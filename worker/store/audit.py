@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from motor.motor_asyncio import AsyncIOMotorCommandCursor, AsyncIOMotorCursor
 from pymongo.errors import BulkWriteError
 
 from worker.store.documents import MOVIE_FIELDS, Document, movie_keys
 from worker.store.driver_failures import DUPLICATE_KEY, translated_failures
-from worker.store.scan import Scan, open_scan
+from worker.store.scan import Scan, batches, open_scan
 from worker.store.store import LEDGER, MOVIES
 
 OPENING_BALANCES: Final = "openingBalances"
@@ -88,7 +87,7 @@ class AuditReader:
         )
         buffered: list[Document] = []
         after: str | None = None
-        async for movies in _batches(cursor, MOVIES_AT_ONCE):
+        async for movies in batches(cursor, MOVIES_AT_ONCE):
             buffered += movies
             # Two movies may share a name; a range never ends between them.
             if _time_slot_count(buffered) >= RANGE_TIME_SLOTS and buffered[-1][NAME] is not None:
@@ -106,7 +105,7 @@ class AuditReader:
             _filter_for(movie_range), session=self._session, batch_size=ENTRIES_AT_ONCE
         )
         ordered = cursor.sort([("movieId", 1), ("movieVersion", 1)]).allow_disk_use(True)
-        async for entries in _batches(ordered, ENTRIES_AT_ONCE):
+        async for entries in batches(ordered, ENTRIES_AT_ONCE):
             yield entries
 
     async def opening_balances(self, movie_range: MovieRange) -> list[Document]:
@@ -179,17 +178,3 @@ def _balance_document(balance: OpeningBalance) -> Document:
         "movieVersion": balance.movie_version,
         "recordedAt": balance.recorded_at,
     }
-
-
-async def _batches(
-    cursor: AsyncIOMotorCursor[Document] | AsyncIOMotorCommandCursor[Document], most: int
-) -> AsyncGenerator[list[Document]]:
-    try:
-        while True:
-            with translated_failures():
-                batch = await cursor.to_list(most)
-            if not batch:
-                return
-            yield batch
-    finally:
-        await cursor.close()

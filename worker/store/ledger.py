@@ -7,7 +7,7 @@ once more to return the outcomes, in about the order in which they were recorded
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from contracts import OutcomeEvent
 from worker.store.documents import Document, ledger_outcome
 from worker.store.driver_failures import translated_failures
-from worker.store.scan import Scan, open_scan
+from worker.store.scan import Scan, batches, open_scan
 from worker.store.store import LEDGER
 
 OUTCOMES_AT_ONCE: Final = 500
@@ -61,15 +61,9 @@ class Ledger:
         cursor = self._entries.find(
             _filter(selection), session=self._session, batch_size=OUTCOMES_AT_ONCE
         )
-        try:
-            while True:
-                with translated_failures():
-                    entries = await cursor.to_list(OUTCOMES_AT_ONCE)
-                if not entries:
-                    return
+        async with aclosing(batches(cursor, OUTCOMES_AT_ONCE)) as found:
+            async for entries in found:
                 yield self._read(entries)
-        finally:
-            await cursor.close()
 
     def _read(self, entries: Collection[Document]) -> list[OutcomeEvent]:
         outcomes = []

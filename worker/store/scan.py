@@ -10,13 +10,18 @@ MongoDB keeps snapshots for five minutes only, and holds them in its cache.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from bson.codec_options import CodecOptions, DatetimeConversion
-from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorDatabase
+from motor.motor_asyncio import (
+    AsyncIOMotorClientSession,
+    AsyncIOMotorCommandCursor,
+    AsyncIOMotorCursor,
+    AsyncIOMotorDatabase,
+)
 from pymongo import WriteConcern
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
@@ -79,6 +84,21 @@ async def stored_documents(uri: str, database: str) -> tuple[list[Document], lis
         movies = await scan.database[MOVIES].find(session=scan.session).to_list(None)
         ledger = await scan.database[LEDGER].find(session=scan.session).to_list(None)
     return movies, ledger
+
+
+async def batches(
+    cursor: AsyncIOMotorCursor[Document] | AsyncIOMotorCommandCursor[Document], most: int
+) -> AsyncGenerator[list[Document]]:
+    """What a cursor finds, ``most`` documents at a time; raises StoreUnusable."""
+    try:
+        while True:
+            with translated_failures():
+                batch = await cursor.to_list(most)
+            if not batch:
+                return
+            yield batch
+    finally:
+        await cursor.close()
 
 
 def _defaults_for(uri: str) -> dict[str, Any]:
