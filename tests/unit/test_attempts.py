@@ -12,8 +12,9 @@ import pytest
 from contracts import OutcomeEvent
 from tests.unit.fakes import FakeStore, VirtualTime, record
 from tests.unit.values import NOW, ask, faulty, movie
-from worker.errors import StoreUnusable
+from worker.errors import Conflict, StoreUnusable, WorkerError
 from worker.rules.snapshot import Snapshot
+from worker.service.contention import LOSING_STREAK
 from worker.service.recording import FIRST_WAIT_SECONDS, Recorder
 
 
@@ -26,6 +27,13 @@ class ObservedStore(FakeStore):
     async def read(self, movie_ids: Collection[str], request_ids: Collection[str]) -> Snapshot:
         self.asked.append((set(movie_ids), set(request_ids)))
         return await super().read(movie_ids, request_ids)
+
+
+class UnabortableStore(FakeStore):
+    """Loses the connection to MongoDB while it looks for abandoned transactions."""
+
+    async def abort_abandoned_transactions(self) -> None:
+        raise StoreUnusable
 
 
 async def test_only_the_movies_and_requests_of_the_batch_are_read() -> None:
@@ -69,6 +77,17 @@ async def test_the_first_wait_is_a_few_milliseconds(virtual_time: VirtualTime) -
         first_waits += virtual_time.slept_seconds
     assert len(first_waits) == 30
     assert max(first_waits) <= FIRST_WAIT_SECONDS < 0.01
+
+
+async def test_a_failure_to_abort_does_not_look_like_an_outage(
+    virtual_time: VirtualTime,
+) -> None:
+    """An outage would not be waited for during a stop."""
+    lost_races = deque[WorkerError]([Conflict()] * LOSING_STREAK)
+    store = UnabortableStore({"heat": movie()}, failures=lost_races)
+    (outcome,) = await record(Recorder(store, is_stopping=lambda: True), [ask()])
+    assert outcome == store.ledger["r1"]
+    assert len(virtual_time.slept_seconds) == LOSING_STREAK
 
 
 async def test_an_outage_that_lasts_ends_with_its_own_failure() -> None:
