@@ -1,7 +1,9 @@
 """Declares the topology: what is missing is created, what differs is reported.
 
 A user who may not declare can still work with what another user has declared. Then only its
-existence is checked, because RabbitMQ compares arguments only for a user who may declare.
+existence is checked, because RabbitMQ compares arguments only for a user who may declare. From
+RabbitMQ 4.3 on it does not even say whether something exists on which a user has no permission;
+what a session needs of it shows when its permissions are checked, and when it consumes.
 """
 
 from __future__ import annotations
@@ -42,10 +44,11 @@ class _Entity:
 
 @dataclass(slots=True)
 class _Report:
-    """What differs and what is missing, of all entities."""
+    """What differs, what is missing and what this user may not see, of all entities."""
 
     differences: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
     may_declare: bool = True
 
 
@@ -73,14 +76,18 @@ async def declare_topology(connection: AbstractConnection) -> None:
         )
     if not report.may_declare:
         log.info("this user may not declare, so the topology is used as it is")
+    if report.unseen:
+        log.info("this user may not see whether these exist: %s", ", ".join(report.unseen))
 
 
 async def _ensure(connection: AbstractConnection, entity: _Entity, report: _Report) -> None:
     """Declare an entity; but once a declaration was refused, only if it does not exist."""
     try:
-        if not report.may_declare and await _exists(connection, entity):
-            return
-        await _on_own_channel(connection, entity.declare)
+        exists = False if report.may_declare else await _exists(connection, entity)
+        if exists is None:
+            report.unseen.append(entity.name)
+        elif not exists:
+            await _on_own_channel(connection, entity.declare)
     except BrokerUnusable as failure:
         match failure.__cause__:
             case ChannelPreconditionFailed():
@@ -94,13 +101,16 @@ async def _ensure(connection: AbstractConnection, entity: _Entity, report: _Repo
                 raise
 
 
-async def _exists(connection: AbstractConnection, entity: _Entity) -> bool:
-    """Whether an entity exists; up to RabbitMQ 4.2 one needs no permission to ask."""
+async def _exists(connection: AbstractConnection, entity: _Entity) -> bool | None:
+    """Whether an entity exists; None if this user may not know, as from RabbitMQ 4.3 on."""
     try:
         await _on_own_channel(connection, entity.check)
     except BrokerUnusable as failure:
-        if isinstance(failure.__cause__, ChannelNotFoundEntity):
-            return False
+        match failure.__cause__:
+            case ChannelNotFoundEntity():
+                return False
+            case ChannelAccessRefused():
+                return None
         raise
     return True
 
