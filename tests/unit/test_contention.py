@@ -157,8 +157,16 @@ def test_a_commit_ends_a_losing_streak() -> None:
 
 ONE, MANY = [ask("a"), ask("b")], [ask("a"), ask("b", movie="alien")]
 NEXT_STEPS: Final[dict[str, tuple[WorkerError, Tried, NextStep]]] = {
-    "an outage": (StoreUnusable(), Tried(MANY, 99, OUTAGE_SECONDS - 1), NextStep.TRY_AGAIN),
-    "an outage that lasts": (StoreUnusable(), Tried(MANY, 9, OUTAGE_SECONDS), NextStep.HAND_BACK),
+    "an outage": (
+        StoreUnusable(),
+        Tried(MANY, held_seconds=OUTAGE_SECONDS - 1),
+        NextStep.TRY_AGAIN,
+    ),
+    "an outage that lasts": (
+        StoreUnusable(),
+        Tried(MANY, held_seconds=OUTAGE_SECONDS),
+        NextStep.HAND_BACK,
+    ),
     "an outage in a partition": (
         *(StoreUnusable(), Tried(MANY, is_postponable=True)),
         NextStep.TRY_AGAIN,
@@ -176,6 +184,10 @@ NEXT_STEPS: Final[dict[str, tuple[WorkerError, Tried, NextStep]]] = {
     ),
     "every race for one movie lost": (
         *(Conflict(), Tried(ONE, 9 * CONFLICT_ATTEMPTS, ONE_MOVIE_SECONDS)),
+        NextStep.HAND_BACK,
+    ),
+    "races and outages in turn, for too long": (
+        *(Conflict(), Tried(ONE, held_seconds=OUTAGE_SECONDS)),
         NextStep.HAND_BACK,
     ),
     "a conflict in a partition": (Conflict(), Tried(ONE, is_postponable=True), NextStep.POSTPONE),

@@ -66,13 +66,38 @@ class NextStep(Enum):
     """Nothing can be recorded now, through no fault of these requests."""
 
 
+@dataclass(slots=True)
+class Streak:
+    """Failures of the same kind in a row. Each kind has a budget of its own, while it lasts.
+
+    Otherwise an outage would use up what lost races are allowed, and the first of them would hand
+    everything back.
+    """
+
+    kind: type[WorkerError] | None = None
+    _attempts_before: int = 0
+    _seconds_before: float = 0
+    _seconds_at_last: float = 0
+
+    def count(self, failure: WorkerError, attempts: int, seconds: float) -> tuple[int, float]:
+        """The attempts and the seconds of this streak, given those since the first attempt."""
+        if type(failure) is not self.kind:
+            self.kind = type(failure)
+            self._attempts_before = attempts - 1
+            self._seconds_before = self._seconds_at_last
+        self._seconds_at_last = seconds
+        return attempts - self._attempts_before, seconds - self._seconds_before
+
+
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """Requests that have been tried together, how often, and for how long."""
+    """Requests that have been tried together; how often and how long they have failed alike."""
 
     requests: Sequence[Request]
     attempts: int = 1
     seconds: float = 0
+    held_seconds: float = 0
+    """Since the first attempt, whatever has failed since."""
     is_postponable: bool = False
     """Whether there are other partitions, which may be tried before these requests."""
 
@@ -89,7 +114,7 @@ def next_step(failure: WorkerError, tried: Tried, *, is_stopping: bool = False) 
     """
     match failure:
         case StoreUnusable():
-            is_over = is_stopping or tried.seconds >= OUTAGE_SECONDS
+            is_over = is_stopping or tried.held_seconds >= OUTAGE_SECONDS
             return NextStep.HAND_BACK if is_over else NextStep.TRY_AGAIN
         case Conflict() | Refused() if tried.is_postponable:
             return NextStep.POSTPONE
@@ -98,7 +123,7 @@ def next_step(failure: WorkerError, tried: Tried, *, is_stopping: bool = False) 
         case Refused():
             return NextStep.HALVE if len(tried.requests) > 1 else NextStep.GIVE_UP
         case Conflict() if tried.wants_one_movie:
-            is_over = tried.seconds >= ONE_MOVIE_SECONDS
+            is_over = tried.seconds >= ONE_MOVIE_SECONDS or tried.held_seconds >= OUTAGE_SECONDS
             return NextStep.HAND_BACK if is_over else NextStep.TRY_AGAIN
         case Conflict():
             return NextStep.TRY_AGAIN if tried.attempts < CONFLICT_ATTEMPTS else NextStep.HALVE

@@ -34,7 +34,7 @@ from worker.rules.decision import (
     repeated,
 )
 from worker.rules.snapshot import Snapshot
-from worker.service.contention import Contention, NextStep, Tried, next_step
+from worker.service.contention import Contention, NextStep, Streak, Tried, next_step
 
 log: Final = logging.getLogger(__name__)
 
@@ -196,18 +196,19 @@ class Attempts:
         outage = wait_random_exponential(FIRST_WAIT_SECONDS, OUTAGE_WAIT_SECONDS)
         return AsyncRetrying(
             # As soon as this says no, the last failure is raised as it was.
-            retry=partial(self._choose_next_step, part),
+            retry=partial(self._choose_next_step, part, Streak()),
             wait=lambda state: (outage if _is_outage(state) else race)(state),
             before_sleep=self._before_retry,
         )
 
-    def _choose_next_step(self, part: _Part, state: RetryCallState) -> bool:
+    def _choose_next_step(self, part: _Part, streak: Streak, state: RetryCallState) -> bool:
         """Choose what follows from the last attempt; whether that is to try the same again."""
         failure = _failure(state)
         if not isinstance(failure, WorkerError):
             return False
         seconds = state.seconds_since_start or 0
-        tried = Tried(part.requests, state.attempt_number, seconds, part.is_postponable)
+        alike = streak.count(failure, state.attempt_number, seconds)
+        tried = Tried(part.requests, *alike, seconds, part.is_postponable)
         part.next_step = next_step(failure, tried, is_stopping=self._recorder.is_stopping())
         return part.next_step is NextStep.TRY_AGAIN
 
