@@ -53,7 +53,7 @@ class Certificates:
 
 @dataclass(frozen=True)
 class SecuredServers:
-    """Both servers, and their addresses for whoever has a name and a password."""
+    """Both servers, and their addresses for a user and a password."""
 
     mongo: EmbeddedMongo
     rabbit: EmbeddedRabbit
@@ -68,7 +68,7 @@ class SecuredServers:
         host: str = LOOPBACK,
         ca: Path | None = None,
     ) -> str:
-        """Over TLS, as somebody."""
+        """The address over TLS for this user."""
         trusted = ca or self.certificates.authority
         name = f"{quote(user, safe='')}:{quote(password, safe='')}"
         return f"amqps://{name}@{host}:{self.tls_port}/?cafile={trusted}"
@@ -81,7 +81,7 @@ class SecuredServers:
         host: str = LOOPBACK,
         ca: Path | None = None,
     ) -> str:
-        """Over TLS, as somebody."""
+        """The address over TLS for this user."""
         trusted = ca or self.certificates.authority
         port = self.mongo.members[0].port
         name = f"{quote_plus(user)}:{quote_plus(password)}"

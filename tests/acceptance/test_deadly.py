@@ -1,4 +1,4 @@
-"""A request that kills whoever decides it: it may come to nothing, but nobody else's request may.
+"""A request that kills the worker that decides it must not take other requests with it.
 
 Deliveries that a dying worker held come again as failed ones, whatever their own merits, and what
 failed too often is given up. So a deadly request must not have others beside it for long.

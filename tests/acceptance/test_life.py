@@ -66,7 +66,7 @@ async def test_another_topology_ends_with_code_5_and_is_left_alone(
 
 @asynccontextmanager
 async def held(cinema: Cinema, movie: str) -> AsyncIterator[None]:
-    """The movie in a transaction of somebody else's, so that no booking of it can be committed."""
+    """The movie in another open transaction, so that no booking of it can be committed."""
     async with cinema.database.client.start_session() as session:
         await session.start_transaction()
         await cinema.database.movies.update_one({"_id": movie}, {"$set": {"x": 1}}, session=session)

@@ -116,7 +116,7 @@ async def test_what_may_not_be_declared_is_named_and_ends_with_code_3(
     line = await ended(secured_cinema, 3)
     assert "exchange reservations.events, queue reservations.requests not there" in line
     assert "dead-letters" not in line
-    # Whoever may declare just what is missing, declares just that.
+    # A user who may declare just what is missing declares just that.
     await secured_cinema.start_worker(AMQP_URL=secured.amqp_url("founder", WORKER_PASSWORD))
     await secured_cinema.client.declare()
 

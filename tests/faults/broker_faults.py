@@ -118,7 +118,7 @@ def exchange_deleted(name: str) -> Injection:
         async with operator(testbed) as channel:
             await channel.exchange_delete(name)
         yield
-        # Restored by whoever has declared and bound it in the first place.
+        # Restored by the client that declared and bound it in the first place.
         await testbed.subscriber.subscribe_again()
 
     return deleted

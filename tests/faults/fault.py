@@ -17,7 +17,7 @@ Arrangement = Callable[[FaultTestbed], AbstractAsyncContextManager[None]]
 """What has to be arranged before the load begins, and put back after its end."""
 
 
-def nothing_special(_stage: FaultTestbed) -> AbstractAsyncContextManager[None]:
+def nothing_special(_testbed: FaultTestbed) -> AbstractAsyncContextManager[None]:
     return nullcontext()
 
 

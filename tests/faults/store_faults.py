@@ -93,7 +93,7 @@ async def primary_paused(testbed: FaultTestbed, _chance: random.Random) -> Async
 
 @asynccontextmanager
 async def disk_full(testbed: FaultTestbed, _chance: random.Random) -> AsyncIterator[None]:
-    """Every write of a worker fails, whoever is primary, and every read goes well."""
+    """Every write of a worker fails, on any primary, and every read succeeds."""
     failing = {
         "failCommands": ["insert", "update", "commitTransaction"],
         "errorCode": OUT_OF_DISK_SPACE,

@@ -40,7 +40,7 @@ class StillWaiting(AssertionError):
 
 @dataclass
 class WorkerSlot:
-    """A worker's place, with a wire of its own to RabbitMQ, and whoever works there now."""
+    """A worker's place, with a wire of its own to RabbitMQ, and the process that is in it now."""
 
     wire: BrokerWire
     worker: WorkerProcess
@@ -150,14 +150,14 @@ async def open_testbed() -> AsyncIterator[FaultTestbed]:
         )
         try:
             await together(servers.mongo.start(), servers.rabbit.start())
-            async with _staged(servers) as testbed:
+            async with _testbed_on(servers) as testbed:
                 yield testbed
         finally:
             await together(servers.mongo.kill(), servers.rabbit.kill())
 
 
 @asynccontextmanager
-async def _staged(servers: EmbeddedServers) -> AsyncIterator[FaultTestbed]:
+async def _testbed_on(servers: EmbeddedServers) -> AsyncIterator[FaultTestbed]:
     async def broker_port() -> int:
         return servers.rabbit.port
 

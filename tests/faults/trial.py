@@ -79,7 +79,7 @@ async def try_fault(
     testbed: FaultTestbed, fault: Fault, chance: random.Random, step: Step
 ) -> Result:
     """Let one fault happen; never raises for what the workers do wrong."""
-    step("setting the scene")
+    step("preparing")
     async with fault.arranged(testbed):
         load = await Load.at(testbed.cinema, testbed.publisher, chance)
         async with load.running():
