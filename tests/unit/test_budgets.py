@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 
 import pytest
@@ -13,6 +14,7 @@ from worker.errors import Conflict, Refused, StoreUnusable, WorkerError
 from worker.rules.snapshot import TimeSlot
 from worker.service.contention import (
     CONFLICT_ATTEMPTS,
+    LOSING_STREAK,
     ONE_MOVIE_SECONDS,
     REFUSED_ATTEMPTS,
     Streak,
@@ -45,6 +47,17 @@ async def test_a_refusal_after_an_outage_is_tried_again() -> None:
 async def test_a_refusal_after_lost_races_is_tried_again() -> None:
     failures = [*[Conflict()] * CONFLICT_ATTEMPTS, *[Refused("no")] * (REFUSED_ATTEMPTS - 1)]
     assert await recorded_after(*failures) == "confirmed"
+
+
+async def test_a_failed_abort_is_no_failure_of_another_kind(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "worker.service.recording")
+    store = FakeStore({"heat": movie(slots={1: TimeSlot(100, 0)})}, aborting_fails=Refused("no"))
+    store.failures = deque([Conflict("late")] * LOSING_STREAK)
+    await record(Recorder(store), [ask()])
+    assert len(caplog.messages) == LOSING_STREAK
+    assert all(message.endswith("Conflict: late") for message in caplog.messages)
 
 
 def test_a_streak_counts_from_the_last_failure_of_another_kind() -> None:
