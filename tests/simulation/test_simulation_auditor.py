@@ -96,7 +96,7 @@ def test_a_correct_journal_has_no_findings() -> None:
     assert audit(good_journal(), START) == []
 
 
-def forgery(expected: str, change: Callable[[Journal], object], name: str) -> Any:  # noqa: ANN401
+def forgery(expected: str, change: Callable[[Journal], object], name: str) -> object:
     return pytest.param(expected, change, id=name)
 
 

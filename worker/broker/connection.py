@@ -69,6 +69,7 @@ class _DemultiplexingFactory(TransportFactory):
         reader, writer = await self._inner.create(url, **options)
         # In AMQP the client speaks first, so nothing can have arrived before this.
         self.demultiplexer = Demultiplexer(reader.feed_data)
+        # asyncio offers no public way to see the bytes before the reader does.
         reader.feed_data = self.demultiplexer  # type: ignore[assignment, method-assign]
         return reader, writer
 

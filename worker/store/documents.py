@@ -153,6 +153,7 @@ def as_read(number: int) -> object:
 def unchanged_time_slot(movie: Movie, time_slot_id: int) -> Document:
     """The filter for a movie whose time slot still has the numbers that were read."""
     slot = movie.time_slots[time_slot_id]
+    # Callers have refused any other slot; this tells the type checker so.
     assert isinstance(slot, TimeSlot), "only a slot that could be read is updated"  # noqa: S101
     numbers = {
         "id": time_slot_id,

@@ -103,6 +103,7 @@ class Reconciler:
 
     def end_range(self) -> Sequence[AuditedMovie]:
         """The movies of the range with all their entries counted."""
+        # Entries that still wait for a recheck would be missing from the sums.
         assert not self._rechecks, "a range ends when all of it is rechecked"  # noqa: S101
         for name in sorted(self._ambiguous):
             fault = "both a text and an ObjectId are movies of this name, so entries are ambiguous"

@@ -12,8 +12,9 @@ from worker.settings import PREFIX, Settings
 
 Command = Coroutine[object, object, None]
 CommandFunction = Callable[[Settings, argparse.Namespace], Command]
+# argparse has no public name for it.
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
-"""What argparse returns for adding commands to; it has no public name for it."""
+"""What argparse returns for adding commands to."""
 
 RABBITMQ: Final = ("amqp_url",)
 MONGODB: Final = ("mongodb_uri", "mongodb_database")
